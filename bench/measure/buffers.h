@@ -1,0 +1,42 @@
+/*
+ * buffers.h - the canonical tensors of one problem, between guard zones.
+ */
+#ifndef DLB_MEASURE_BUFFERS_H
+#define DLB_MEASURE_BUFFERS_H
+
+#include "core/op.h"
+#include "machine/pool.h"
+
+struct dlb_buffers {
+    int tensors;
+    struct dlb_tensor tensor[DLB_TENSORS_MAX];
+    void *data[DLB_TENSORS_MAX]; /* what plans get */
+    void *base[DLB_TENSORS_MAX]; /* owned, with the guard zones */
+};
+
+enum dlb_fill_kind { DLB_FILL_EXACT, DLB_FILL_DENSE };
+
+/* Allocates and sets the guards; DLB_NOMEM names the bytes needed.  First touch by the
+ * pool's threads (pool may be NULL: by the caller). */
+enum dlb_status dlb_buffers_make(const struct dlb_op *op,
+                                 const struct dlb_problem *problem, struct dlb_pool *pool,
+                                 struct dlb_buffers *buffers, struct dlb_error *error);
+void dlb_buffers_release(struct dlb_buffers *buffers);
+
+/* Bytes that dlb_buffers_make would take, to judge before allocating. */
+double dlb_buffers_bytes(const struct dlb_op *op, const struct dlb_problem *problem);
+
+/*
+ * Fills inputs and parameters, seeded per element index, so the same for any thread
+ * count. Exact: integers in ±32 (activations, weights and biases alike; weights with
+ * density min(1, 2^24/(32·32)/K)) so that every partial sum is exact in f32.  Dense:
+ * uniform in [-1,1).  Outputs become NaN.
+ */
+void dlb_buffers_fill(struct dlb_buffers *buffers, enum dlb_fill_kind kind,
+                      int64_t reduction, uint64_t seed, struct dlb_pool *pool);
+
+/* False when a byte of a guard zone changed; *tensor and *offset say where (bytes before
+ * the start negative, past the end from 0). */
+bool dlb_buffers_guarded(const struct dlb_buffers *buffers, int *tensor, int64_t *offset);
+
+#endif

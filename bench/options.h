@@ -1,0 +1,48 @@
+/*
+ * options.h - the command line: one table that parses, completes help and names the
+ * nearest valid word.  No globals; the strings point into argv.
+ */
+#ifndef DLB_BENCH_OPTIONS_H
+#define DLB_BENCH_OPTIONS_H
+
+#include "core/base.h"
+
+#include <stdio.h>
+
+enum { DLB_SHAPES_MAX = 256, DLB_WORDS_MAX = 64 };
+
+enum dlb_command {
+    DLB_COMMAND_BENCH, /* the main job: no command word */
+    DLB_COMMAND_DOCTOR,
+    DLB_COMMAND_TOPOLOGY,
+    DLB_COMMAND_LIST,
+    DLB_COMMAND_HELP,
+    DLB_COMMAND_VERSION
+};
+
+struct dlb_options {
+    enum dlb_command command;
+    const char *words[DLB_WORDS_MAX]; /* what follows the command word */
+    int words_n;
+    const char *op, *pass, *suite, *threads, *impl, *isa, *accuracy, *cache_state, *mb;
+    const char *shapes[DLB_SHAPES_MAX];
+    int shapes_n;
+    const char *candidate; /* time this candidate only, instead of searching */
+    const char *out, *resume, *export_to, *cache, *topology;
+    double budget_seconds; /* 0 = the default */
+    int64_t seed;
+    bool sweep, check, check_determinism, dry_run, quiet, no_cache, oversubscribe;
+};
+
+/* DLB_INVALID names the option and, for a near miss, the option that was probably meant.
+ */
+enum dlb_status dlb_options_parse(int argc, char **argv, struct dlb_options *options,
+                                  struct dlb_error *error);
+
+/* Help made from the table, grouped. */
+void dlb_options_help(FILE *out);
+
+/* The nearest of words (n) to text by edit distance, or NULL when none is near. */
+const char *dlb_nearest(const char *text, const char *const *words, int n);
+
+#endif
