@@ -1,0 +1,18 @@
+#include "ops.h"
+
+#include "ops/conv.h"
+
+#include <string.h>
+
+const struct dlb_operator dlb_operators[] = {
+    {&dlb_op_conv, &dlb_reference_conv, "resnet50.csv"},
+};
+const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
+
+const struct dlb_operator *dlb_operator_find(const char *name)
+{
+    for (int i = 0; i < dlb_operators_n; i++)
+        if (!strcmp(dlb_operators[i].op->name, name))
+            return &dlb_operators[i];
+    return NULL;
+}

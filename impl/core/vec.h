@@ -1,0 +1,425 @@
+/*
+ * vec.h - one vector of floats, for sources that are compiled once per instruction set
+ * (*_kernels.c).  The only place with #if per ISA.
+ *
+ * VLEN floats a vector, VREGS registers.  v_loadu/v_storeu need no alignment; v_load,
+ * v_store and v_stream need VLEN*4 bytes.  The _n forms touch only the first n lanes
+ * (0 <= n <= VLEN) of memory; loaded lanes beyond are 0.
+ *
+ * DLB_NAME(x) is x with the ISA's suffix: what a kernel source exports is named so;
+ * everything else in it must be static, so that no wide copy of a shared helper can be
+ * run on an older processor.
+ */
+#ifndef DLB_CORE_VEC_H
+#define DLB_CORE_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DLB_PASTE_(a, b) a##_##b
+#define DLB_PASTE(a, b)  DLB_PASTE_(a, b)
+#define DLB_NAME(x)      DLB_PASTE(x, DLB_TARGET_ISA)
+
+#define DLB_INLINE static inline __attribute__((always_inline))
+#define DLB_UNROLL _Pragma("GCC unroll 64")
+
+#if defined(DLB_TARGET_AVX512)
+
+#include <immintrin.h>
+enum { VLEN = 16, VREGS = 32 };
+typedef __m512 vec;
+DLB_INLINE vec v_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+DLB_INLINE vec v_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+DLB_INLINE vec v_load(const float *p)
+{
+    return _mm512_load_ps(p);
+}
+DLB_INLINE vec v_loadu(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+DLB_INLINE void v_store(float *p, vec a)
+{
+    _mm512_store_ps(p, a);
+}
+DLB_INLINE void v_storeu(float *p, vec a)
+{
+    _mm512_storeu_ps(p, a);
+}
+DLB_INLINE void v_stream(float *p, vec a)
+{
+    _mm512_stream_ps(p, a);
+}
+DLB_INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+DLB_INLINE vec v_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+DLB_INLINE vec v_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+DLB_INLINE vec v_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+/* The second operand where either is NaN: v_max(limit, x) keeps a NaN x. */
+DLB_INLINE vec v_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+DLB_INLINE vec v_min(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+DLB_INLINE __mmask16 v_mask_(int n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+DLB_INLINE vec v_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(v_mask_(n), p);
+}
+DLB_INLINE void v_store_n(float *p, vec a, int n)
+{
+    _mm512_mask_storeu_ps(p, v_mask_(n), a);
+}
+DLB_INLINE float v_sum(vec a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+DLB_INLINE void v_stream_fence(void)
+{
+    _mm_sfence();
+}
+
+#elif defined(DLB_TARGET_AVX2)
+
+#include <immintrin.h>
+enum { VLEN = 8, VREGS = 16 };
+typedef __m256 vec;
+DLB_INLINE vec v_zero(void)
+{
+    return _mm256_setzero_ps();
+}
+DLB_INLINE vec v_set1(float x)
+{
+    return _mm256_set1_ps(x);
+}
+DLB_INLINE vec v_load(const float *p)
+{
+    return _mm256_load_ps(p);
+}
+DLB_INLINE vec v_loadu(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+DLB_INLINE void v_store(float *p, vec a)
+{
+    _mm256_store_ps(p, a);
+}
+DLB_INLINE void v_storeu(float *p, vec a)
+{
+    _mm256_storeu_ps(p, a);
+}
+DLB_INLINE void v_stream(float *p, vec a)
+{
+    _mm256_stream_ps(p, a);
+}
+DLB_INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+DLB_INLINE vec v_add(vec a, vec b)
+{
+    return _mm256_add_ps(a, b);
+}
+DLB_INLINE vec v_sub(vec a, vec b)
+{
+    return _mm256_sub_ps(a, b);
+}
+DLB_INLINE vec v_mul(vec a, vec b)
+{
+    return _mm256_mul_ps(a, b);
+}
+DLB_INLINE vec v_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+DLB_INLINE vec v_min(vec a, vec b)
+{
+    return _mm256_min_ps(a, b);
+}
+DLB_INLINE __m256i v_mask_(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+DLB_INLINE vec v_load_n(const float *p, int n)
+{
+    return _mm256_maskload_ps(p, v_mask_(n));
+}
+DLB_INLINE void v_store_n(float *p, vec a, int n)
+{
+    _mm256_maskstore_ps(p, v_mask_(n), a);
+}
+DLB_INLINE float v_sum(vec a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+DLB_INLINE void v_stream_fence(void)
+{
+    _mm_sfence();
+}
+
+#elif defined(DLB_TARGET_SSE2)
+
+#include <emmintrin.h>
+enum { VLEN = 4, VREGS = 16 };
+typedef __m128 vec;
+DLB_INLINE vec v_zero(void)
+{
+    return _mm_setzero_ps();
+}
+DLB_INLINE vec v_set1(float x)
+{
+    return _mm_set1_ps(x);
+}
+DLB_INLINE vec v_load(const float *p)
+{
+    return _mm_load_ps(p);
+}
+DLB_INLINE vec v_loadu(const float *p)
+{
+    return _mm_loadu_ps(p);
+}
+DLB_INLINE void v_store(float *p, vec a)
+{
+    _mm_store_ps(p, a);
+}
+DLB_INLINE void v_storeu(float *p, vec a)
+{
+    _mm_storeu_ps(p, a);
+}
+DLB_INLINE void v_stream(float *p, vec a)
+{
+    _mm_stream_ps(p, a);
+}
+DLB_INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return _mm_add_ps(_mm_mul_ps(a, b), c);
+}
+DLB_INLINE vec v_add(vec a, vec b)
+{
+    return _mm_add_ps(a, b);
+}
+DLB_INLINE vec v_sub(vec a, vec b)
+{
+    return _mm_sub_ps(a, b);
+}
+DLB_INLINE vec v_mul(vec a, vec b)
+{
+    return _mm_mul_ps(a, b);
+}
+DLB_INLINE vec v_max(vec a, vec b)
+{
+    return _mm_max_ps(a, b);
+}
+DLB_INLINE vec v_min(vec a, vec b)
+{
+    return _mm_min_ps(a, b);
+}
+DLB_INLINE vec v_load_n(const float *p, int n)
+{
+    float t[4] = {0};
+    for (int i = 0; i < n; i++)
+        t[i] = p[i];
+    return _mm_loadu_ps(t);
+}
+DLB_INLINE void v_store_n(float *p, vec a, int n)
+{
+    float t[4];
+    _mm_storeu_ps(t, a);
+    for (int i = 0; i < n; i++)
+        p[i] = t[i];
+}
+DLB_INLINE float v_sum(vec a)
+{
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
+DLB_INLINE void v_stream_fence(void)
+{
+    _mm_sfence();
+}
+
+#elif defined(DLB_TARGET_NEON)
+
+#include <arm_neon.h>
+enum { VLEN = 4, VREGS = 32 };
+typedef float32x4_t vec;
+DLB_INLINE vec v_zero(void)
+{
+    return vdupq_n_f32(0);
+}
+DLB_INLINE vec v_set1(float x)
+{
+    return vdupq_n_f32(x);
+}
+DLB_INLINE vec v_load(const float *p)
+{
+    return vld1q_f32(p);
+}
+DLB_INLINE vec v_loadu(const float *p)
+{
+    return vld1q_f32(p);
+}
+DLB_INLINE void v_store(float *p, vec a)
+{
+    vst1q_f32(p, a);
+}
+DLB_INLINE void v_storeu(float *p, vec a)
+{
+    vst1q_f32(p, a);
+}
+DLB_INLINE void v_stream(float *p, vec a)
+{
+    vst1q_f32(p, a);
+}
+DLB_INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return vfmaq_f32(c, a, b);
+}
+DLB_INLINE vec v_add(vec a, vec b)
+{
+    return vaddq_f32(a, b);
+}
+DLB_INLINE vec v_sub(vec a, vec b)
+{
+    return vsubq_f32(a, b);
+}
+DLB_INLINE vec v_mul(vec a, vec b)
+{
+    return vmulq_f32(a, b);
+}
+/* As on x86: the second operand where either is NaN. */
+DLB_INLINE vec v_max(vec a, vec b)
+{
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+DLB_INLINE vec v_min(vec a, vec b)
+{
+    return vbslq_f32(vcltq_f32(a, b), a, b);
+}
+DLB_INLINE vec v_load_n(const float *p, int n)
+{
+    float t[4] = {0};
+    for (int i = 0; i < n; i++)
+        t[i] = p[i];
+    return vld1q_f32(t);
+}
+DLB_INLINE void v_store_n(float *p, vec a, int n)
+{
+    float t[4];
+    vst1q_f32(t, a);
+    for (int i = 0; i < n; i++)
+        p[i] = t[i];
+}
+DLB_INLINE float v_sum(vec a)
+{
+    return vaddvq_f32(a);
+}
+DLB_INLINE void v_stream_fence(void) {}
+
+#elif defined(DLB_TARGET_SCALAR)
+
+enum { VLEN = 1, VREGS = 16 };
+typedef float vec;
+DLB_INLINE vec v_zero(void)
+{
+    return 0;
+}
+DLB_INLINE vec v_set1(float x)
+{
+    return x;
+}
+DLB_INLINE vec v_load(const float *p)
+{
+    return *p;
+}
+DLB_INLINE vec v_loadu(const float *p)
+{
+    return *p;
+}
+DLB_INLINE void v_store(float *p, vec a)
+{
+    *p = a;
+}
+DLB_INLINE void v_storeu(float *p, vec a)
+{
+    *p = a;
+}
+DLB_INLINE void v_stream(float *p, vec a)
+{
+    *p = a;
+}
+DLB_INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return a * b + c;
+}
+DLB_INLINE vec v_add(vec a, vec b)
+{
+    return a + b;
+}
+DLB_INLINE vec v_sub(vec a, vec b)
+{
+    return a - b;
+}
+DLB_INLINE vec v_mul(vec a, vec b)
+{
+    return a * b;
+}
+DLB_INLINE vec v_max(vec a, vec b)
+{
+    return a > b ? a : b;
+}
+DLB_INLINE vec v_min(vec a, vec b)
+{
+    return a < b ? a : b;
+}
+DLB_INLINE vec v_load_n(const float *p, int n)
+{
+    return n ? *p : 0;
+}
+DLB_INLINE void v_store_n(float *p, vec a, int n)
+{
+    if (n)
+        *p = a;
+}
+DLB_INLINE float v_sum(vec a)
+{
+    return a;
+}
+DLB_INLINE void v_stream_fence(void) {}
+
+#else
+#error "a *_kernels.c source is built with DLB_TARGET_<ISA>; see impl/CMakeLists.txt"
+#endif
+
+DLB_INLINE void v_prefetch(const void *p)
+{
+    __builtin_prefetch(p, 0, 3);
+}
+
+#endif
