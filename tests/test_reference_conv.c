@@ -213,7 +213,7 @@ static const struct {
     {"more padding at the end", 1, 1, 16, 8, 8, 16, 3, 3, 2, 0, 0, 4, 4, 1, 0},
     {"padding at the end only", 1, 2, 7, 6, 6, 9, 3, 3, 1, 0, 0, 6, 5, 0, 0},
     {"less padding at the end", 1, 1, 16, 8, 8, 16, 5, 5, 1, 3, 0, 7, 8, 0, 0},
-    {"input left unused", 1, 1, 16, 9, 8, 16, 3, 3, 2, 1, 0, 4, 3, 0, 0},
+    {"input left unused", 1, 1, 16, 9, 8, 16, 3, 3, 2, 1, 0, 4, 4, 0, 0},
     {"kernel larger than the input", 1, 1, 16, 2, 3, 16, 5, 5, 1, 2, 0, 0, 0, 1, 1},
     {"flat image", 1, 1, 12, 1, 40, 12, 1, 9, 1, 0, 0, 0, 0, 0, 0},
 };
