@@ -1,7 +1,6 @@
 /*
- * columns.h - the columns of results.csv, trials.csv and samples.csv: one table that
- * writes and reads rows, that "dlbench list columns" prints, and README's table is made
- * from.
+ * columns.h - the columns of results.csv, trials.csv and samples.csv: tables that write
+ * and read rows, that "dlbench list columns" prints, and README's tables are made from.
  *
  * Columns are only ever appended; names are lower case with unit suffixes; an empty cell
  * means "not measured".
@@ -26,6 +25,45 @@ enum dlb_column {
     DLB_COLUMNS
 };
 
+/* The columns of trials.csv. */
+#define DLB_TRIAL_COLUMNS                                                                \
+    X(SCHEMA_VERSION, "schema_version", INT, "version of the tables")                    \
+    X(RUN_ID, "run_id", TEXT, "the run that the trial belongs to")                       \
+    X(TIMESTAMP_UTC, "timestamp_utc", TEXT, "when the trial was recorded, ISO 8601")     \
+    X(OP, "op", TEXT, "operator")                                                        \
+    X(PASS, "pass", TEXT, "pass of the problem")                                         \
+    X(SHAPE, "shape", TEXT, "canonical descriptor of the problem")                       \
+    X(THREAD_SET, "thread_set", TEXT, "name of the thread set")                          \
+    X(CANDIDATE, "candidate", TEXT, "algorithm and tiles")                               \
+    X(OUTCOME, "outcome", TEXT, "timed, refused, mismatch or pruned")                    \
+    X(REASON, "reason", TEXT, "why it was not timed to the end")                         \
+    X(RUNG, "rung", INT, "round of the race that it reached")                            \
+    X(SAMPLES, "samples", INT, "samples that were taken of it")                          \
+    X(BEST_NS, "best_ns", REAL, "fastest sample, per execution")                         \
+    X(MODEL_NS, "model_ns", REAL, "time that the model had predicted")
+
+/* The columns of samples.csv. */
+#define DLB_SAMPLE_COLUMNS                                                               \
+    X(RUN_ID, "run_id", TEXT, "the run that the sample belongs to")                      \
+    X(ROW_SEQ, "row_seq", INT, "the row of results.csv that the sample belongs to")      \
+    X(SAMPLE_IDX, "sample_idx", INT, "number of the sample within its row, from 1")      \
+    X(NS, "ns", REAL, "time of one execution in nanoseconds")                            \
+    X(CONTAMINATED, "contaminated", INT, "1: thrown out by the probe gate, else 0")
+
+enum dlb_trial_column {
+#define X(id, name, type, meaning) DLB_TRIAL_##id,
+    DLB_TRIAL_COLUMNS
+#undef X
+        DLB_TRIAL_COLUMNS_N
+};
+
+enum dlb_sample_column {
+#define X(id, name, type, meaning) DLB_SAMPLE_##id,
+    DLB_SAMPLE_COLUMNS
+#undef X
+        DLB_SAMPLE_COLUMNS_N
+};
+
 struct dlb_column_def {
     const char *name;
     enum dlb_cell_type type;
@@ -33,32 +71,62 @@ struct dlb_column_def {
 };
 extern const struct dlb_column_def dlb_columns[DLB_COLUMNS];
 
-enum { DLB_SCHEMA_VERSION = 1 };
+/* The files of a run that are tables. */
+struct dlb_table {
+    const char *file;
+    const char *summary;
+    const struct dlb_column_def *columns;
+    int columns_n;
+};
+enum dlb_table_id { DLB_TABLE_RESULTS, DLB_TABLE_TRIALS, DLB_TABLE_SAMPLES, DLB_TABLES };
+extern const struct dlb_table dlb_tables[DLB_TABLES];
 
-/* One row; a zeroed one is empty.  Texts are owned by the row. */
+enum { DLB_SCHEMA_VERSION = 1, DLB_NUMBER_TEXT = 32 };
+
+/* A cell's value: of the three, the one of the column's type counts. */
 struct dlb_cell {
     bool set;
     double number;
     int64_t integer;
     char *text;
 };
+
+/* The text of a cell as it goes into a file, before quoting: "" when empty.  Integers are
+ * exact, reals come back within 1e-9 of their size.  Points into the cell or to number.
+ */
+const char *dlb_cell_format(enum dlb_cell_type type, const struct dlb_cell *cell,
+                            char number[DLB_NUMBER_TEXT]);
+
+/* Reads a cell of file (line) into *cell, whose text the caller then owns.  An empty one
+ * is left unset.  DLB_INVALID names file, line, column, the text and what is expected. */
+enum dlb_status dlb_cell_parse(const char *file, int64_t line,
+                               const struct dlb_column_def *column, const char *text,
+                               struct dlb_cell *cell, struct dlb_error *error);
+
+/* One row; a zeroed one is empty.  Texts are owned by the row. */
 struct dlb_row {
     struct dlb_cell cell[DLB_COLUMNS];
+    bool nomem; /* a text could not be stored: the row must not be written */
 };
 
-/* The setter must match the column's type (asserted).  NaN and infinity leave it empty.
- */
+/* The setter must match the column's type (asserted).  NaN, infinity, NULL and the empty
+ * text leave the cell empty. */
 void dlb_row_text(struct dlb_row *row, enum dlb_column column, const char *text);
 void dlb_row_int(struct dlb_row *row, enum dlb_column column, int64_t value);
 void dlb_row_real(struct dlb_row *row, enum dlb_column column, double value);
 void dlb_row_release(struct dlb_row *row);
+
+/* Copies from into the zeroed row *to; DLB_NOMEM leaves *to empty. */
+enum dlb_status dlb_row_copy(struct dlb_row *to, const struct dlb_row *from,
+                             struct dlb_error *error);
 
 /* Getters: "" / 0 / NaN when empty. */
 const char *dlb_row_get_text(const struct dlb_row *row, enum dlb_column column);
 int64_t dlb_row_get_int(const struct dlb_row *row, enum dlb_column column);
 double dlb_row_get_real(const struct dlb_row *row, enum dlb_column column);
 
-/* "dlbench list columns"; markdown: as README's table. */
+/* "dlbench list columns": each table of a run with its columns.  markdown: as README
+ * shows them. */
 void dlb_columns_print(FILE *out, bool markdown);
 
 #endif

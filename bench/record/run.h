@@ -13,32 +13,45 @@
 
 struct dlb_run;
 
-/* Creates folder <parent>/<utc>-<host>-<what>/ (or exactly path when parent is NULL; it
- * must not hold a run yet).  Release with dlb_run_close. */
+enum { DLB_TIME_TEXT = 24 };
+
+/* Now, as ISO 8601 in UTC. */
+void dlb_run_time(char text[DLB_TIME_TEXT]);
+
+/* Creates folder <parent>/<utc>-<host>-<what>/, with a number behind when it exists (or
+ * exactly path when parent is NULL; it must not hold a run yet), and the folders above.
+ * Release with dlb_run_close. */
 enum dlb_status dlb_run_create(const char *parent, const char *path, const char *what,
                                struct dlb_run **run, struct dlb_error *error);
 
-/* Opens a run to go on with: drops a torn last line of each file, reads the finished
- * keys. */
+/*
+ * Opens a run to go on with: drops the torn last record of each file and the samples
+ * whose row was never written, creates files that are missing, and reads the finished
+ * rows.  A run that another process is writing, or that was written with other columns,
+ * is DLB_INVALID and left as it is.
+ */
 enum dlb_status dlb_run_resume(const char *path, struct dlb_run **run,
                                struct dlb_error *error);
 
 const char *dlb_run_path(const struct dlb_run *run);
 const char *dlb_run_id(const struct dlb_run *run);
+const char *dlb_run_started(const struct dlb_run *run); /* ISO 8601, UTC */
 
 /* The comparison key of a row, hashed: op, pass, dtype, accuracy (in algorithm class),
  * shape, impl, thread_set, threads, cache_state.  Sets case_id in the row. */
 void dlb_run_key(struct dlb_row *row);
 
-/* The finished row with this case_id, or NULL: --resume re-measures nothing. */
+/* The row with this case_id that was read on resume or appended since (the latest, when
+ * there are several), or NULL: --resume re-measures nothing.  Owned by the run. */
 const struct dlb_row *dlb_run_find(const struct dlb_run *run, const char *case_id);
 
 /* Appends to results.csv; sets schema_version, run_id, row_seq, timestamp_utc, case_id.
- */
+ * Every row there is final.  After DLB_IO the file is as it was before. */
 enum dlb_status dlb_run_append(struct dlb_run *run, struct dlb_row *row,
                                struct dlb_error *error);
 
-/* A raw sample of the row appended last or to be appended next (row_seq). */
+/* A raw sample of the row appended last or to be appended next (row_seq): all samples of
+ * a row in one call. */
 struct dlb_sample {
     double ns;
     bool contaminated;

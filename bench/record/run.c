@@ -1,0 +1,639 @@
+#include "record/run.h"
+
+#include "record/csv.h"
+#include "record/manifest.h"
+#include "record/rows.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ID_MAX = 160, HOST_MAX = 40, WHAT_MAX = 48, SAME_NAME_MAX = 1000 };
+
+struct table_file {
+    char *path;
+    int fd;
+    int64_t end; /* bytes of whole records: a failed write is cut back to here */
+};
+
+struct dlb_run {
+    char *path;
+    char id[ID_MAX];
+    char started[DLB_TIME_TEXT];
+    struct table_file file[DLB_TABLES];
+    int64_t next_seq;
+    struct dlb_rows resumed;
+    struct dlb_row **appended;
+    int appended_n, appended_capacity;
+    void *index; /* search tree of rows by case_id */
+};
+
+static enum dlb_status no_memory(struct dlb_error *error)
+{
+    return dlb_fail(error, DLB_NOMEM, "There is no memory left to record the run.");
+}
+
+static enum dlb_status system_failed(struct dlb_error *error, const char *path,
+                                     const char *what)
+{
+    return dlb_fail(error, DLB_IO, "%s cannot be %s: %s.", path, what, strerror(errno));
+}
+
+void dlb_run_time(char text[DLB_TIME_TEXT])
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(text, DLB_TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", &utc);
+}
+
+/* Keeps what is safe in a file name on any system. */
+static void sanitise(char *text)
+{
+    for (; *text; text++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-",
+                    *text))
+            *text = '-';
+}
+
+static void make_id(const char *what, char id[ID_MAX])
+{
+    char utc[DLB_TIME_TEXT], host[256] = "";
+    time_t now = time(NULL);
+    struct tm broken;
+    gmtime_r(&now, &broken);
+    strftime(utc, sizeof utc, "%Y%m%dT%H%M%SZ", &broken);
+    if (gethostname(host, sizeof host - 1) || !*host)
+        strcpy(host, "host");
+    snprintf(id, ID_MAX, "%s-%.*s-%.*s", utc, HOST_MAX, host, WHAT_MAX, what);
+    sanitise(id);
+}
+
+/* Creates the folder and those above it; an existing one is fine. */
+static enum dlb_status make_folders(const char *path, struct dlb_error *error)
+{
+    enum dlb_status status = DLB_OK;
+    char *part = strdup(path);
+    if (!part)
+        return no_memory(error);
+    for (char *at = part + 1; !status && *part; at++) {
+        char end = *at;
+        if (end && end != '/')
+            continue;
+        *at = '\0';
+        if (mkdir(part, 0777)) {
+            int reason = errno;
+            struct stat info;
+            if (stat(part, &info) || !S_ISDIR(info.st_mode)) {
+                errno = reason == EEXIST ? ENOTDIR : reason;
+                status = system_failed(error, part, "made a folder");
+            }
+        }
+        *at = end;
+        if (!end)
+            break;
+    }
+    free(part);
+    return status;
+}
+
+/* Makes <parent>/<id>, with -2, -3, … behind when there is one already. */
+static enum dlb_status make_run_folder(struct dlb_run *run, const char *parent,
+                                       struct dlb_error *error)
+{
+    enum dlb_status status = make_folders(parent, error);
+    if (status)
+        return status;
+    size_t length = strlen(run->id);
+    for (int n = 1; n < SAME_NAME_MAX; n++) {
+        if (n > 1)
+            snprintf(run->id + length, sizeof run->id - length, "-%d", n);
+        if (asprintf(&run->path, "%s/%s", parent, run->id) < 0) {
+            run->path = NULL;
+            return no_memory(error);
+        }
+        if (!mkdir(run->path, 0777))
+            return DLB_OK;
+        if (errno != EEXIST)
+            break;
+        free(run->path);
+        run->path = NULL;
+    }
+    return system_failed(error, run->path ? run->path : parent, "given a run folder");
+}
+
+static enum dlb_status write_whole(struct table_file *file,
+                                   const struct dlb_csv_buffer *buffer,
+                                   struct dlb_error *error)
+{
+    size_t done = 0;
+    while (done < buffer->length) {
+        ssize_t written = write(file->fd, buffer->data + done, buffer->length - done);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            if (!written)
+                errno = ENOSPC;
+            enum dlb_status status = system_failed(error, file->path, "written");
+            /* Should this fail too, resuming drops the torn record. */
+            int cut = ftruncate(file->fd, file->end);
+            (void)cut;
+            return status;
+        }
+        done += (size_t)written;
+    }
+    file->end += (int64_t)done;
+    return DLB_OK;
+}
+
+static enum dlb_status format_record(const struct dlb_table *table,
+                                     const struct dlb_cell *cell,
+                                     struct dlb_csv_buffer *buffer,
+                                     struct dlb_error *error)
+{
+    char number[DLB_COLUMNS][DLB_NUMBER_TEXT];
+    const char *text[DLB_COLUMNS];
+    for (int i = 0; i < table->columns_n; i++)
+        text[i] = dlb_cell_format(table->columns[i].type, &cell[i], number[i]);
+    return dlb_csv_append(buffer, text, table->columns_n, error);
+}
+
+static enum dlb_status format_header(const struct dlb_table *table,
+                                     struct dlb_csv_buffer *buffer,
+                                     struct dlb_error *error)
+{
+    const char *name[DLB_COLUMNS];
+    for (int i = 0; i < table->columns_n; i++)
+        name[i] = table->columns[i].name;
+    return dlb_csv_append(buffer, name, table->columns_n, error);
+}
+
+static enum dlb_status write_record(struct table_file *file, enum dlb_table_id id,
+                                    const struct dlb_cell *cell, struct dlb_error *error)
+{
+    struct dlb_csv_buffer buffer = {0};
+    enum dlb_status status = format_record(&dlb_tables[id], cell, &buffer, error);
+    if (!status)
+        status = write_whole(file, &buffer, error);
+    dlb_csv_buffer_release(&buffer);
+    return status;
+}
+
+static enum dlb_status write_header(struct table_file *file, enum dlb_table_id id,
+                                    struct dlb_error *error)
+{
+    struct dlb_csv_buffer buffer = {0};
+    enum dlb_status status = format_header(&dlb_tables[id], &buffer, error);
+    if (!status)
+        status = write_whole(file, &buffer, error);
+    dlb_csv_buffer_release(&buffer);
+    return status;
+}
+
+/* flags: O_EXCL for a new run. */
+static enum dlb_status open_tables(struct dlb_run *run, int flags,
+                                   struct dlb_error *error)
+{
+    for (int i = 0; i < DLB_TABLES; i++) {
+        struct table_file *file = &run->file[i];
+        struct stat info;
+        if (asprintf(&file->path, "%s/%s", run->path, dlb_tables[i].file) < 0) {
+            file->path = NULL;
+            return no_memory(error);
+        }
+        file->fd =
+            open(file->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | flags,
+                 0666);
+        if (file->fd < 0 || fstat(file->fd, &info))
+            return system_failed(error, file->path, "opened for writing");
+        if (!S_ISREG(info.st_mode))
+            return dlb_fail(error, DLB_IO,
+                            "%s cannot be written: it is not a regular file.",
+                            file->path);
+        /* File systems without locks are no reason to refuse. */
+        if (i == DLB_TABLE_RESULTS && flock(file->fd, LOCK_EX | LOCK_NB) &&
+            errno == EWOULDBLOCK)
+            return dlb_fail(error, DLB_INVALID,
+                            "%s is being written by another process; wait until it has "
+                            "ended, or start a new run.",
+                            run->path);
+    }
+    return DLB_OK;
+}
+
+static struct dlb_run *run_make(void)
+{
+    struct dlb_run *run = calloc(1, sizeof *run);
+    if (!run)
+        return NULL;
+    run->next_seq = 1;
+    for (int i = 0; i < DLB_TABLES; i++)
+        run->file[i].fd = -1;
+    dlb_run_time(run->started);
+    return run;
+}
+
+static bool holds_run(const char *path)
+{
+    struct stat info;
+    bool found = false;
+    for (int i = 0; i < DLB_TABLES && !found; i++) {
+        char *file;
+        if (asprintf(&file, "%s/%s", path, dlb_tables[i].file) < 0)
+            return false;
+        found = !lstat(file, &info);
+        free(file);
+    }
+    return found;
+}
+
+enum dlb_status dlb_run_create(const char *parent, const char *path, const char *what,
+                               struct dlb_run **out, struct dlb_error *error)
+{
+    enum dlb_status status;
+    assert(parent || path);
+    struct dlb_run *run = run_make();
+    if (!run)
+        return no_memory(error);
+    make_id(what, run->id);
+    if (parent) {
+        status = make_run_folder(run, parent, error);
+    } else if (holds_run(path)) {
+        status = dlb_fail(error, DLB_INVALID,
+                          "%s holds a run already; resume that one, or name a folder "
+                          "without a run.",
+                          path);
+    } else {
+        run->path = strdup(path);
+        status = run->path ? make_folders(path, error) : no_memory(error);
+    }
+    if (!status)
+        status = open_tables(run, O_EXCL, error);
+    for (int i = 0; i < DLB_TABLES && !status; i++)
+        status = write_header(&run->file[i], i, error);
+    if (status)
+        dlb_run_close(run);
+    else
+        *out = run;
+    return status;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    return strcmp(dlb_row_get_text(a, DLB_COL_CASE_ID),
+                  dlb_row_get_text(b, DLB_COL_CASE_ID));
+}
+
+static enum dlb_status add_to_index(struct dlb_run *run, const struct dlb_row *row,
+                                    struct dlb_error *error)
+{
+    const struct dlb_row **node = tsearch(row, &run->index, compare_rows);
+    if (!node)
+        return no_memory(error);
+    *node = row;
+    return DLB_OK;
+}
+
+static void keep_row(void *row)
+{
+    (void)row;
+}
+
+/* What reading a table on resume finds; the rows come through dlb_rows_read. */
+struct survey {
+    const struct dlb_run *run;
+    int64_t orphans; /* where the samples without row begin, or -1 */
+};
+
+static enum dlb_status survey_nothing(void *context, struct dlb_cell *cell,
+                                      const struct dlb_csv_record *record,
+                                      struct dlb_error *error)
+{
+    (void)context, (void)cell, (void)record, (void)error;
+    return DLB_OK;
+}
+
+static enum dlb_status survey_sample(void *context, struct dlb_cell *cell,
+                                     const struct dlb_csv_record *record,
+                                     struct dlb_error *error)
+{
+    struct survey *survey = context;
+    (void)error;
+    if (survey->orphans < 0 && cell[DLB_SAMPLE_ROW_SEQ].integer >= survey->run->next_seq)
+        survey->orphans = record->begin;
+    return DLB_OK;
+}
+
+/* A file without one whole record: true when it is the beginning of our header, so that
+ * it may be written anew. */
+static bool is_torn_header(const struct table_file *file, enum dlb_table_id id,
+                           int64_t size)
+{
+    struct dlb_csv_buffer header = {0};
+    bool same = false;
+    char *found = malloc((size_t)size + 1);
+    if (found && !format_header(&dlb_tables[id], &header, NULL) &&
+        size < (int64_t)header.length)
+        same = pread(file->fd, found, (size_t)size, 0) == size &&
+               (!size || !memcmp(found, header.data, (size_t)size));
+    free(found);
+    dlb_csv_buffer_release(&header);
+    return same;
+}
+
+/* Checks a table without changing it.  file->end becomes its length when cut. */
+static enum dlb_status survey_table(struct dlb_run *run, enum dlb_table_id id,
+                                    struct dlb_error *error)
+{
+    struct table_file *file = &run->file[id];
+    struct survey survey = {.run = run, .orphans = -1};
+    struct dlb_table_end end;
+    struct stat info;
+    if (fstat(file->fd, &info))
+        return system_failed(error, file->path, "read");
+    if (is_torn_header(file, id, info.st_size)) {
+        file->end = 0;
+        return DLB_OK;
+    }
+    enum dlb_status status = dlb_table_read(
+        file->path, id, true, id == DLB_TABLE_SAMPLES ? survey_sample : survey_nothing,
+        &survey, &end, error);
+    if (status)
+        return status;
+    file->end = survey.orphans >= 0 ? survey.orphans : end.whole;
+    return DLB_OK;
+}
+
+static enum dlb_status read_finished(struct dlb_run *run, struct dlb_error *error)
+{
+    enum dlb_status status = dlb_rows_read(run->path, &run->resumed, error);
+    for (int i = 0; i < run->resumed.rows_n && !status; i++) {
+        const struct dlb_row *row = &run->resumed.row[i];
+        int64_t version = dlb_row_get_int(row, DLB_COL_SCHEMA_VERSION);
+        if (version != DLB_SCHEMA_VERSION)
+            return dlb_fail(error, DLB_INVALID,
+                            "%s has rows of schema_version %" PRId64
+                            ", but this version writes %d; resume the run with the "
+                            "version that began it, or start a new one.",
+                            run->file[DLB_TABLE_RESULTS].path, version,
+                            (int)DLB_SCHEMA_VERSION);
+        run->next_seq = dlb_max(run->next_seq, dlb_row_get_int(row, DLB_COL_ROW_SEQ) + 1);
+        status = add_to_index(run, row, error);
+    }
+    return status;
+}
+
+static enum dlb_status survey_run(struct dlb_run *run, struct dlb_error *error)
+{
+    enum dlb_status status = survey_table(run, DLB_TABLE_RESULTS, error);
+    if (!status && run->file[DLB_TABLE_RESULTS].end)
+        status = read_finished(run, error);
+    for (int i = DLB_TABLE_RESULTS + 1; i < DLB_TABLES && !status; i++)
+        status = survey_table(run, i, error);
+    return status;
+}
+
+static enum dlb_status cut_and_complete(struct dlb_run *run, struct dlb_error *error)
+{
+    for (int i = 0; i < DLB_TABLES; i++) {
+        struct table_file *file = &run->file[i];
+        struct stat info;
+        if (fstat(file->fd, &info) ||
+            (info.st_size != file->end && ftruncate(file->fd, file->end)))
+            return system_failed(error, file->path, "cut to its whole records");
+        enum dlb_status status = file->end ? DLB_OK : write_header(file, i, error);
+        if (status)
+            return status;
+    }
+    return DLB_OK;
+}
+
+/* From the rows, else from the name of the folder. */
+static enum dlb_status find_id(struct dlb_run *run, struct dlb_error *error)
+{
+    if (run->resumed.rows_n) {
+        snprintf(run->id, sizeof run->id, "%s",
+                 dlb_row_get_text(&run->resumed.row[0], DLB_COL_RUN_ID));
+        return DLB_OK;
+    }
+    char *real = realpath(run->path, NULL);
+    if (!real)
+        return system_failed(error, run->path, "opened");
+    snprintf(run->id, sizeof run->id, "%.*s", (int)sizeof run->id - 1,
+             strrchr(real, '/') + 1);
+    free(real);
+    return DLB_OK;
+}
+
+enum dlb_status dlb_run_resume(const char *path, struct dlb_run **out,
+                               struct dlb_error *error)
+{
+    enum dlb_status status;
+    struct stat info;
+    if (stat(path, &info))
+        return system_failed(error, path, "resumed");
+    if (!S_ISDIR(info.st_mode) || !holds_run(path))
+        return dlb_fail(error, DLB_INVALID,
+                        "%s cannot be resumed: a run is a folder that holds %s.", path,
+                        dlb_tables[DLB_TABLE_RESULTS].file);
+    struct dlb_run *run = run_make();
+    if (!run)
+        return no_memory(error);
+    run->path = strdup(path);
+    status = run->path ? open_tables(run, 0, error) : no_memory(error);
+    if (!status)
+        status = survey_run(run, error);
+    if (!status)
+        status = find_id(run, error);
+    if (!status)
+        status = cut_and_complete(run, error);
+    if (status)
+        dlb_run_close(run);
+    else
+        *out = run;
+    return status;
+}
+
+const char *dlb_run_path(const struct dlb_run *run)
+{
+    return run->path;
+}
+
+const char *dlb_run_id(const struct dlb_run *run)
+{
+    return run->id;
+}
+
+const char *dlb_run_started(const struct dlb_run *run)
+{
+    return run->started;
+}
+
+int64_t dlb_run_next_seq(const struct dlb_run *run)
+{
+    return run->next_seq;
+}
+
+void dlb_run_key(struct dlb_row *row)
+{
+    static const enum dlb_column parts[] = {
+        DLB_COL_OP,         DLB_COL_PASS,    DLB_COL_DTYPE,
+        DLB_COL_ACCURACY,   DLB_COL_SHAPE,   DLB_COL_IMPL,
+        DLB_COL_THREAD_SET, DLB_COL_THREADS, DLB_COL_CACHE_STATE};
+    uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char number[DLB_NUMBER_TEXT];
+        const char *text =
+            dlb_cell_format(dlb_columns[parts[i]].type, &row->cell[parts[i]], number);
+        for (const char *at = i ? "|" : ""; *at; at++)
+            hash = (hash ^ (unsigned char)*at) * 0x100000001b3;
+        for (; *text; text++)
+            hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
+    }
+    char id[17];
+    snprintf(id, sizeof id, "%016" PRIx64, hash);
+    dlb_row_text(row, DLB_COL_CASE_ID, id);
+}
+
+const struct dlb_row *dlb_run_find(const struct dlb_run *run, const char *case_id)
+{
+    struct dlb_row key = {0};
+    key.cell[DLB_COL_CASE_ID] = (struct dlb_cell){.set = true, .text = (char *)case_id};
+    const struct dlb_row **node = tfind(&key, &run->index, compare_rows);
+    return node ? *node : NULL;
+}
+
+/* Copies row to where dlb_run_find finds it. */
+static enum dlb_status remember_row(struct dlb_run *run, const struct dlb_row *row,
+                                    struct dlb_error *error)
+{
+    if (run->appended_n == run->appended_capacity) {
+        int capacity = run->appended_capacity ? 2 * run->appended_capacity : 64;
+        struct dlb_row **grown = realloc(run->appended, (size_t)capacity * sizeof *grown);
+        if (!grown)
+            return no_memory(error);
+        run->appended = grown;
+        run->appended_capacity = capacity;
+    }
+    struct dlb_row *copy = calloc(1, sizeof *copy);
+    if (!copy)
+        return no_memory(error);
+    enum dlb_status status = dlb_row_copy(copy, row, error);
+    if (!status)
+        status = add_to_index(run, copy, error);
+    if (status) {
+        dlb_row_release(copy);
+        free(copy);
+        return status;
+    }
+    run->appended[run->appended_n++] = copy;
+    return DLB_OK;
+}
+
+enum dlb_status dlb_run_append(struct dlb_run *run, struct dlb_row *row,
+                               struct dlb_error *error)
+{
+    char now[DLB_TIME_TEXT];
+    dlb_run_time(now);
+    dlb_row_int(row, DLB_COL_SCHEMA_VERSION, DLB_SCHEMA_VERSION);
+    dlb_row_text(row, DLB_COL_RUN_ID, run->id);
+    dlb_row_int(row, DLB_COL_ROW_SEQ, run->next_seq);
+    dlb_row_text(row, DLB_COL_TIMESTAMP_UTC, now);
+    dlb_run_key(row);
+    if (row->nomem)
+        return no_memory(error);
+    enum dlb_status status =
+        write_record(&run->file[DLB_TABLE_RESULTS], DLB_TABLE_RESULTS, row->cell, error);
+    if (status)
+        return status;
+    run->next_seq++;
+    return remember_row(run, row, error);
+}
+
+static struct dlb_cell text_cell(const char *text)
+{
+    return (struct dlb_cell){.set = text && *text, .text = (char *)text};
+}
+
+static struct dlb_cell int_cell(int64_t value)
+{
+    return (struct dlb_cell){.set = true, .integer = value};
+}
+
+static struct dlb_cell real_cell(double value)
+{
+    return (struct dlb_cell){.set = isfinite(value), .number = value};
+}
+
+enum dlb_status dlb_run_samples(struct dlb_run *run, int64_t row_seq,
+                                const struct dlb_sample *sample, int samples,
+                                struct dlb_error *error)
+{
+    struct dlb_csv_buffer buffer = {0};
+    enum dlb_status status = DLB_OK;
+    for (int i = 0; i < samples && !status; i++) {
+        struct dlb_cell cell[DLB_SAMPLE_COLUMNS_N] = {
+            [DLB_SAMPLE_RUN_ID] = text_cell(run->id),
+            [DLB_SAMPLE_ROW_SEQ] = int_cell(row_seq),
+            [DLB_SAMPLE_SAMPLE_IDX] = int_cell(i + 1),
+            [DLB_SAMPLE_NS] = real_cell(sample[i].ns),
+            [DLB_SAMPLE_CONTAMINATED] = int_cell(sample[i].contaminated)};
+        status = format_record(&dlb_tables[DLB_TABLE_SAMPLES], cell, &buffer, error);
+    }
+    if (!status)
+        status = write_whole(&run->file[DLB_TABLE_SAMPLES], &buffer, error);
+    dlb_csv_buffer_release(&buffer);
+    return status;
+}
+
+enum dlb_status dlb_run_trial(struct dlb_run *run, const struct dlb_trial *trial,
+                              struct dlb_error *error)
+{
+    char now[DLB_TIME_TEXT];
+    dlb_run_time(now);
+    struct dlb_cell cell[DLB_TRIAL_COLUMNS_N] = {
+        [DLB_TRIAL_SCHEMA_VERSION] = int_cell(DLB_SCHEMA_VERSION),
+        [DLB_TRIAL_RUN_ID] = text_cell(run->id),
+        [DLB_TRIAL_TIMESTAMP_UTC] = text_cell(now),
+        [DLB_TRIAL_OP] = text_cell(trial->op),
+        [DLB_TRIAL_PASS] = text_cell(trial->pass),
+        [DLB_TRIAL_SHAPE] = text_cell(trial->shape),
+        [DLB_TRIAL_THREAD_SET] = text_cell(trial->thread_set),
+        [DLB_TRIAL_CANDIDATE] = text_cell(trial->candidate),
+        [DLB_TRIAL_OUTCOME] = text_cell(trial->outcome),
+        [DLB_TRIAL_REASON] = text_cell(trial->reason),
+        [DLB_TRIAL_RUNG] = int_cell(trial->rung),
+        [DLB_TRIAL_SAMPLES] = int_cell(trial->samples),
+        [DLB_TRIAL_BEST_NS] = real_cell(trial->best_ns),
+        [DLB_TRIAL_MODEL_NS] = real_cell(trial->model_ns)};
+    return write_record(&run->file[DLB_TABLE_TRIALS], DLB_TABLE_TRIALS, cell, error);
+}
+
+void dlb_run_close(struct dlb_run *run)
+{
+    if (!run)
+        return;
+    for (int i = 0; i < DLB_TABLES; i++) {
+        if (run->file[i].fd >= 0)
+            close(run->file[i].fd);
+        free(run->file[i].path);
+    }
+    tdestroy(run->index, keep_row);
+    dlb_rows_release(&run->resumed);
+    for (int i = 0; i < run->appended_n; i++) {
+        dlb_row_release(run->appended[i]);
+        free(run->appended[i]);
+    }
+    free(run->appended);
+    free(run->path);
+    free(run);
+}
