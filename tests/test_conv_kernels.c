@@ -216,6 +216,9 @@ static bool check_candidate(void *context, const struct dlb_candidate *c)
     if (dlb_op_conv.refuse(&f->problem, &f->target, c))
         return true;
     f->candidates++;
+    /* Teams multiply the work: each takes its own part of the candidates. */
+    if (f->target.threads > 1 && f->candidates % (4 * f->target.threads) != 1)
+        return true;
     char text[512];
     describe(text, sizeof text, f, c);
     const float *dst = f->pointer[DLB_CONV_DST];

@@ -2,6 +2,7 @@
  * The search space of conv: what can be tried, what is legal, what it should cost.
  */
 #include "core/brgemm.h"
+#include "ops/conv_depthwise.h"
 #include "ops/conv_internal.h"
 
 #include <math.h>
@@ -189,13 +190,16 @@ static void emit_tiles(struct visit *v, struct dlb_candidate *c)
 
 static void emit_depthwise(struct visit *v, struct dlb_candidate *c)
 {
-    static const int pixels[] = {1, 2, 3, 4, 6, 7, 8};
-    int lanes = dlb_isa_lanes(v->target->isa);
-    for (int nv = 1; nv <= 4; nv++)
-        for (size_t i = 0; i < sizeof pixels / sizeof *pixels; i++) {
-            c->tile[DLB_CONV_TILE_MR] = pixels[i];
-            c->tile[DLB_CONV_TILE_NR] = nv * lanes;
-            c->tile[DLB_CONV_TILE_ROWS] = 1;
+    const struct dlb_depthwise_kernels *kernels = dlb_depthwise_kernels(v->target->isa);
+    const int64_t rows[] = {1, 4, v->s->oh};
+    for (int i = 0; i < kernels->tiles_n; i++)
+        for (int r = 0; r < 3; r++) {
+            if (r > 0 && rows[r] <= rows[r - 1])
+                continue;
+            c->tile[DLB_CONV_TILE_MR] = kernels->tiles[i].mr;
+            c->tile[DLB_CONV_TILE_NR] =
+                kernels->tiles[i].nv * dlb_isa_lanes(v->target->isa);
+            c->tile[DLB_CONV_TILE_ROWS] = (int)rows[r];
             emit_splits(v, c);
         }
 }
@@ -258,7 +262,8 @@ static const char *refuse_stream(const struct dlb_conv_shape *s,
 {
     if (target->isa == DLB_ISA_SCALAR || target->isa == DLB_ISA_NEON)
         return "no streaming stores on this instruction set";
-    if (s->ocg % dlb_isa_lanes(target->isa))
+    int64_t run = s->ocg == 1 ? s->oc : s->ocg;
+    if (run % dlb_isa_lanes(target->isa))
         return "streaming stores need whole vectors";
     double bytes = sizeof(float) * (double)(s->mb * s->oh * s->ow) * (double)s->oc;
     if (bytes <= (double)target->l2_bytes * target->threads)
