@@ -146,7 +146,7 @@ static void definition_keeps_nan_and_infinity(void **state)
     (void)state;
     struct dlb_problem p =
         PROBLEM({DLB_CONV_MB, 1}, {DLB_CONV_IC, 1}, {DLB_CONV_OC, 1}, {DLB_CONV_IH, 1},
-                {DLB_CONV_IW, 4}, {DLB_CONV_KH, 1}, {DLB_CONV_RELU, 1});
+                {DLB_CONV_IW, 4}, {DLB_CONV_KH, 1}, {DLB_CONV_KW, 1}, {DLB_CONV_RELU, 1});
     struct operands o = make_operands(&p);
     double result[4];
     set(&o, DLB_CONV_SRC, (float[]){NAN, INFINITY, -INFINITY, FLT_TRUE_MIN});
@@ -328,9 +328,9 @@ static void onednn_refuses_what_it_cannot_do(void **state)
     p.pass = DLB_BWD_DATA;
     assert_int_equal(dlb_reference_conv.onednn(&p, dlb_isa_best(), 1, 0, &plan, &error),
                      DLB_UNSUPPORTED);
-    /* Input left unused by more than a stride. */
-    p = PROBLEM({DLB_CONV_IC, 4}, {DLB_CONV_OC, 4}, {DLB_CONV_IH, 9}, {DLB_CONV_OH, 3},
-                {DLB_CONV_KH, 3}, {DLB_CONV_PH, 0});
+    /* Input left unused by more than a stride, which no descriptor can say. */
+    p = PROBLEM({DLB_CONV_IC, 4}, {DLB_CONV_OC, 4}, {DLB_CONV_IH, 9}, {DLB_CONV_KH, 3});
+    p.dim[DLB_CONV_OH] = 3;
     error.text[0] = 0;
     assert_int_equal(dlb_reference_conv.onednn(&p, dlb_isa_best(), 1, 0, &plan, &error),
                      DLB_UNSUPPORTED);
