@@ -324,7 +324,7 @@ static enum dlb_status naive_zeros(const struct dlb_problem *problem, int thread
 static void mostly_zeros_are_mistrusted(void **state)
 {
     (void)state;
-    const struct dlb_operator operator= {&dlb_op_conv, &zeros, ""};
+    const struct dlb_operator wrong = {&dlb_op_conv, &zeros, ""};
     struct dlb_problem problem = make_problem(shapes[0]);
     struct dlb_pool *pool = open_pool("1");
     struct dlb_expected *expected = NULL;
@@ -332,7 +332,7 @@ static void mostly_zeros_are_mistrusted(void **state)
     struct dlb_plan *plan = NULL;
     struct dlb_check check;
     struct dlb_error error = {""};
-    if (dlb_expected_make(&operator, & problem, pool, true, 1, &expected, &error) ||
+    if (dlb_expected_make(&wrong, &problem, pool, true, 1, &expected, &error) ||
         dlb_buffers_make(&dlb_op_conv, &problem, pool, &buffers, &error) ||
         zeros.naive(&problem, 1, &plan, &error) ||
         dlb_verify(expected, &buffers, plan, pool, true, &check, &error))
@@ -380,13 +380,13 @@ static void a_wrong_referee_is_seen(void **state)
     (void)state;
     struct dlb_reference reference = dlb_reference_conv;
     reference.define = define_otherwise;
-    const struct dlb_operator operator= {&dlb_op_conv, &reference, ""};
+    const struct dlb_operator wrong = {&dlb_op_conv, &reference, ""};
     struct dlb_problem problem = make_problem(shapes[0]);
     struct dlb_pool *pool = open_pool("1");
     struct dlb_expected *expected = NULL;
     struct dlb_error error = {""};
     assert_int_equal(
-        dlb_expected_make(&operator, & problem, pool, false, 1, &expected, &error),
+        dlb_expected_make(&wrong, &problem, pool, false, 1, &expected, &error),
         DLB_FAULT);
     assert_non_null(strstr(error.text, "is itself wrong: dst["));
     assert_null(expected);

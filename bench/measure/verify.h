@@ -36,12 +36,12 @@ struct dlb_check {
  * values; how the bounds are made stands at the head of expected.c.  The referee is the
  * plain definition when naive is set, in a build without oneDNN, and where oneDNN cannot
  * do the problem.  oneDNN's results are themselves held against the definition on a
- * sample of elements: DLB_FAULT when they are wrong.  pool must not be NULL; operator is
+ * sample of elements: DLB_FAULT when they are wrong.  pool must not be NULL; entry is
  * used until release.
  */
 struct dlb_expected;
-enum dlb_status dlb_expected_make(const struct dlb_operator *operator,
-                                  const struct dlb_problem * problem,
+enum dlb_status dlb_expected_make(const struct dlb_operator *entry,
+                                  const struct dlb_problem *problem,
                                   struct dlb_pool *pool, bool naive, uint64_t seed,
                                   struct dlb_expected **expected,
                                   struct dlb_error *error);
