@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { STEPS = 4096, PROBE_STEPS = 512, BARRIERS = 64, PASSES_MIN = 3 };
+enum { STEPS = 4096, PROBE_STEPS = 512, BARRIERS = 64, PASSES_MIN = 2 };
 static const double pass_seconds = 1e-3;
 static const double mib = 1 << 20;
 
@@ -66,16 +66,13 @@ static void pass_member(void *context, const struct dlb_team *team)
 static double best_repeat(struct dlb_pool *pool, struct pass *pass, double seconds)
 {
     double begin = now(), least = INFINITY;
-    double enough = fmin(pass_seconds, seconds / (4 * PASSES_MIN));
+    double enough = fmin(pass_seconds, seconds / 8);
     pass->repeats = 1;
     for (int passes = 0; passes < PASSES_MIN || now() - begin < seconds; passes++) {
         dlb_pool_run(pool, pass_member, pass);
         least = fmin(least, pass->elapsed / (double)pass->repeats);
         if (pass->elapsed < enough)
             pass->repeats *= 2;
-        /* Even the fewest passes must not make a short budget long. */
-        if (passes > 0 && now() - begin > 2 * seconds)
-            break;
     }
     return least;
 }
@@ -114,7 +111,7 @@ static double working_set(const struct dlb_topology *topology, int level, int th
     double total = fmax(256 * mib, 4 * l2 * threads);
     total = fmax(total, 2 * level_capacity(topology, 3, threads));
     /* Touching new memory must stay a small part of the time. */
-    total = fmin(total, seconds * threads * 256 * mib);
+    total = fmin(total, 256 * mib * fmax(fmin(4 * seconds, 1), seconds * threads / 2));
     total = fmin(total, (double)dlb_memory_available() / 4);
     return total / threads;
 }
@@ -134,7 +131,7 @@ enum dlb_status dlb_ceilings_measure(struct dlb_pool *pool,
     const struct dlb_ceiling_kernels *kernels = dlb_ceiling_kernels(isa);
     int threads = dlb_pool_threads(pool);
     int64_t floats[5] = {0}, most = 0;
-    double slot = seconds / 8; /* seven rates, and the first touch */
+    double begin = now();
 
     if (!kernels)
         return dlb_fail(error, DLB_UNSUPPORTED,
@@ -155,6 +152,8 @@ enum dlb_status dlb_ceilings_measure(struct dlb_pool *pool,
     pass.work = TOUCH;
     dlb_pool_run(pool, pass_member, &pass);
 
+    /* Seven rates share what the first touch has left. */
+    double slot = fmax(seconds - (now() - begin), seconds / 2) / 7.5;
     struct dlb_rates measured = {0};
     pass.work = FMA;
     measured.peak_gflops =

@@ -236,13 +236,12 @@ static void add_virtualisation(struct collection *all)
     }
 }
 
-static void add_libraries(struct collection *all)
+static void add_libraries(struct collection *all, const struct dlb_topology *topology)
 {
-    char version[32], text[LONG_TEXT] = "";
+    char text[LONG_TEXT] = "";
     struct dlb_runtimes runtimes;
 
-    dlb_topology_library_version(version);
-    add(all, "libraries", "hwloc", version);
+    add(all, "libraries", "hwloc", dlb_topology_library_version(topology));
     add(all, "libraries", "google_benchmark", dlb_timer_version());
     add(all, "libraries", "onednn", dlb_onednn_version());
     add(all, "libraries", "onednn_threading", dlb_onednn_runtime());
@@ -295,7 +294,7 @@ enum dlb_status dlb_facts_collect_from(const char *root,
     add_isas(&all);
     add_limits(&all);
     add_virtualisation(&all);
-    add_libraries(&all);
+    add_libraries(&all, topology);
     add_build(&all);
     add_form(&all, "timer", "resolution_ns", "%.4g", dlb_clock_resolution_ns());
     if (all.failed) {

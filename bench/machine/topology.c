@@ -328,8 +328,9 @@ const char *dlb_topology_model(const struct dlb_topology *topology)
     return model ? model : "";
 }
 
-void dlb_topology_library_version(char version[32])
+const char *dlb_topology_library_version(const struct dlb_topology *topology)
 {
-    unsigned number = hwloc_get_api_version();
-    snprintf(version, 32, "%u.%u.%u", number >> 16, number >> 8 & 255, number & 255);
+    hwloc_obj_t root = hwloc_get_root_obj(topology->hwloc);
+    const char *version = hwloc_obj_get_info_by_name(root, "hwlocVersion");
+    return version ? version : "";
 }
