@@ -93,7 +93,8 @@ bool dlb_text_value(const char *text, const char *key, char *value, size_t size)
                              size);
                 return true;
             }
-            if (blanks) {
+            /* "model name : x" is not a line of the key "model". */
+            if (blanks && !memchr(line, ':', length)) {
                 copy_trimmed(rest, length - key_length, value, size);
                 return true;
             }

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SPEC_ROOM = 1024 };
 static const char example[] = "\"pack:2 numa:1 l3:4 core:8 pu:2\"";
@@ -227,6 +228,13 @@ static enum dlb_status describe(struct dlb_topology *topology, const char *spec,
         topology->cores = topology->pus;
     topology->kinds = kinds_ranked(tree);
     topology->memory_bytes = hwloc_get_root_obj(tree)->total_memory;
+    /* Memory that was added while the system ran may be missing from its nodes. */
+    if (!topology->synthetic) {
+        size_t pages = (size_t)dlb_max(sysconf(_SC_PHYS_PAGES), 0);
+        size_t bytes = pages * (size_t)sysconf(_SC_PAGESIZE);
+        if (bytes > topology->memory_bytes)
+            topology->memory_bytes = bytes;
+    }
 
     /* The process's affinity: a thread of ours may be bound while others are free. */
     if (!topology->synthetic && !hwloc_get_cpubind(tree, bound, HWLOC_CPUBIND_PROCESS) &&
@@ -320,8 +328,9 @@ const char *dlb_topology_model(const struct dlb_topology *topology)
     return model ? model : "";
 }
 
-void dlb_topology_library_version(char version[32])
+const char *dlb_topology_library_version(const struct dlb_topology *topology)
 {
-    unsigned number = hwloc_get_api_version();
-    snprintf(version, 32, "%u.%u.%u", number >> 16, number >> 8 & 255, number & 255);
+    hwloc_obj_t root = hwloc_get_root_obj(topology->hwloc);
+    const char *version = hwloc_obj_get_info_by_name(root, "hwlocVersion");
+    return version ? version : "";
 }

@@ -61,8 +61,8 @@ void dlb_topology_set_quota(struct dlb_topology *topology, double quota_cpus);
 /* Processor name as the system tells it; "" when unknown.  Lives with the topology. */
 const char *dlb_topology_model(const struct dlb_topology *topology);
 
-/* Version of the hwloc interface that is loaded, "2.9.0". */
-void dlb_topology_library_version(char version[32]);
+/* Version of the hwloc that made the topology, "2.9.0"; "" when unknown. */
+const char *dlb_topology_library_version(const struct dlb_topology *topology);
 
 /* Two lines for the head of the screen: processor, caches, cores, quota. */
 void dlb_topology_summary(const struct dlb_topology *topology, FILE *out);

@@ -199,11 +199,10 @@ void dlb_topology_print(const struct dlb_topology *topology, FILE *out)
     print_level(topology, PACKAGE, 0, topology->pus, 0, out);
 
     int n = dlb_thread_sets(topology, set);
-    fprintf(out, "\n%-12s %7s  %-24s %s\n", "thread set", "threads", "CPUs",
-            "what it is");
+    fprintf(out, "\n%-12s %7s  %s\n", "thread set", "threads", "CPUs; what it is");
     for (int i = 0; i < n; i++) {
-        fprintf(out, "%-12s %7d  %-24s %s", set[i].name, set[i].threads, set[i].cpuset,
-                purpose(set[i].name));
+        fprintf(out, "%-12s %7d  %s\n%22s%s", set[i].name, set[i].threads, set[i].cpuset,
+                "", purpose(set[i].name));
         print_other_names(topology, &set[i], out);
         fputs("\n", out);
     }
