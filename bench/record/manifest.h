@@ -1,11 +1,21 @@
 /*
- * manifest.h - what manifest.json holds.  The JSON library is seen only in manifest.c.
+ * manifest.h - what manifest.json holds:
+ *
+ *     schema_version, run_id, state, started_utc, finished_utc (null while running),
+ *     program {name, version}, options [argv], seed, host, cpus_online, machine_key,
+ *     noise_floor, ceilings [{thread_set, isa, threads, peak_gflops, …}],
+ *     facts {section {key: text}}
+ *
+ * Facts are texts throughout, so that a version 2.10 stays one; what was not measured is
+ * null, and a fact that is unknown is left out.
  */
 #ifndef DLB_RECORD_MANIFEST_H
 #define DLB_RECORD_MANIFEST_H
 
 #include "core/op.h"
 #include "machine/environment.h"
+
+#define DLB_MANIFEST_FILE "manifest.json"
 
 struct dlb_manifest_ceiling {
     char thread_set[32];
@@ -26,5 +36,10 @@ struct dlb_manifest {
     double noise_floor; /* as a fraction; NaN when not measured */
     int64_t seed;
 };
+
+/* What a resumed run takes over from the manifest in folder: id and started keep what
+ * they hold where it does not say, or is not there. */
+void dlb_manifest_recall(const char *folder, char *id, size_t id_size, char *started,
+                         size_t started_size);
 
 #endif

@@ -1,12 +1,11 @@
 #include "record/run.h"
 
-#include "record/csv.h"
 #include "record/manifest.h"
 #include "record/rows.h"
+#include "record/table_file.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <search.h>
@@ -19,17 +18,11 @@
 
 enum { ID_MAX = 160, HOST_MAX = 40, WHAT_MAX = 48, SAME_NAME_MAX = 1000 };
 
-struct table_file {
-    char *path;
-    int fd;
-    int64_t end; /* bytes of whole records: a failed write is cut back to here */
-};
-
 struct dlb_run {
     char *path;
     char id[ID_MAX];
     char started[DLB_TIME_TEXT];
-    struct table_file file[DLB_TABLES];
+    struct dlb_table_file file[DLB_TABLES];
     int64_t next_seq;
     struct dlb_rows resumed;
     struct dlb_row **appended;
@@ -131,103 +124,21 @@ static enum dlb_status make_run_folder(struct dlb_run *run, const char *parent,
     return system_failed(error, run->path ? run->path : parent, "given a run folder");
 }
 
-static enum dlb_status write_whole(struct table_file *file,
-                                   const struct dlb_csv_buffer *buffer,
+/* exclusive: none of the files may exist. */
+static enum dlb_status open_tables(struct dlb_run *run, bool exclusive,
                                    struct dlb_error *error)
 {
-    size_t done = 0;
-    while (done < buffer->length) {
-        ssize_t written = write(file->fd, buffer->data + done, buffer->length - done);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0) {
-            if (!written)
-                errno = ENOSPC;
-            enum dlb_status status = system_failed(error, file->path, "written");
-            /* Should this fail too, resuming drops the torn record. */
-            int cut = ftruncate(file->fd, file->end);
-            (void)cut;
-            return status;
-        }
-        done += (size_t)written;
-    }
-    file->end += (int64_t)done;
-    return DLB_OK;
-}
-
-static enum dlb_status format_record(const struct dlb_table *table,
-                                     const struct dlb_cell *cell,
-                                     struct dlb_csv_buffer *buffer,
-                                     struct dlb_error *error)
-{
-    char number[DLB_COLUMNS][DLB_NUMBER_TEXT];
-    const char *text[DLB_COLUMNS];
-    for (int i = 0; i < table->columns_n; i++)
-        text[i] = dlb_cell_format(table->columns[i].type, &cell[i], number[i]);
-    return dlb_csv_append(buffer, text, table->columns_n, error);
-}
-
-static enum dlb_status format_header(const struct dlb_table *table,
-                                     struct dlb_csv_buffer *buffer,
-                                     struct dlb_error *error)
-{
-    const char *name[DLB_COLUMNS];
-    for (int i = 0; i < table->columns_n; i++)
-        name[i] = table->columns[i].name;
-    return dlb_csv_append(buffer, name, table->columns_n, error);
-}
-
-static enum dlb_status write_record(struct table_file *file, enum dlb_table_id id,
-                                    const struct dlb_cell *cell, struct dlb_error *error)
-{
-    struct dlb_csv_buffer buffer = {0};
-    enum dlb_status status = format_record(&dlb_tables[id], cell, &buffer, error);
-    if (!status)
-        status = write_whole(file, &buffer, error);
-    dlb_csv_buffer_release(&buffer);
+    enum dlb_status status = DLB_OK;
+    for (int i = 0; i < DLB_TABLES && !status; i++)
+        status = dlb_table_file_open(&run->file[i], run->path, i, exclusive, error);
+    /* File systems without locks are no reason to refuse. */
+    if (!status && flock(run->file[DLB_TABLE_RESULTS].fd, LOCK_EX | LOCK_NB) &&
+        errno == EWOULDBLOCK)
+        status = dlb_fail(error, DLB_INVALID,
+                          "%s is being written by another process; wait until it has "
+                          "ended, or start a new run.",
+                          run->path);
     return status;
-}
-
-static enum dlb_status write_header(struct table_file *file, enum dlb_table_id id,
-                                    struct dlb_error *error)
-{
-    struct dlb_csv_buffer buffer = {0};
-    enum dlb_status status = format_header(&dlb_tables[id], &buffer, error);
-    if (!status)
-        status = write_whole(file, &buffer, error);
-    dlb_csv_buffer_release(&buffer);
-    return status;
-}
-
-/* flags: O_EXCL for a new run. */
-static enum dlb_status open_tables(struct dlb_run *run, int flags,
-                                   struct dlb_error *error)
-{
-    for (int i = 0; i < DLB_TABLES; i++) {
-        struct table_file *file = &run->file[i];
-        struct stat info;
-        if (asprintf(&file->path, "%s/%s", run->path, dlb_tables[i].file) < 0) {
-            file->path = NULL;
-            return no_memory(error);
-        }
-        file->fd =
-            open(file->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | flags,
-                 0666);
-        if (file->fd < 0 || fstat(file->fd, &info))
-            return system_failed(error, file->path, "opened for writing");
-        if (!S_ISREG(info.st_mode))
-            return dlb_fail(error, DLB_IO,
-                            "%s cannot be written: it is not a regular file.",
-                            file->path);
-        /* File systems without locks are no reason to refuse. */
-        if (i == DLB_TABLE_RESULTS && flock(file->fd, LOCK_EX | LOCK_NB) &&
-            errno == EWOULDBLOCK)
-            return dlb_fail(error, DLB_INVALID,
-                            "%s is being written by another process; wait until it has "
-                            "ended, or start a new run.",
-                            run->path);
-    }
-    return DLB_OK;
 }
 
 static struct dlb_run *run_make(void)
@@ -236,8 +147,6 @@ static struct dlb_run *run_make(void)
     if (!run)
         return NULL;
     run->next_seq = 1;
-    for (int i = 0; i < DLB_TABLES; i++)
-        run->file[i].fd = -1;
     dlb_run_time(run->started);
     return run;
 }
@@ -277,9 +186,9 @@ enum dlb_status dlb_run_create(const char *parent, const char *path, const char 
         status = run->path ? make_folders(path, error) : no_memory(error);
     }
     if (!status)
-        status = open_tables(run, O_EXCL, error);
+        status = open_tables(run, true, error);
     for (int i = 0; i < DLB_TABLES && !status; i++)
-        status = write_header(&run->file[i], i, error);
+        status = dlb_table_file_cut(&run->file[i], 0, error);
     if (status)
         dlb_run_close(run);
     else
@@ -333,44 +242,19 @@ static enum dlb_status survey_sample(void *context, struct dlb_cell *cell,
     return DLB_OK;
 }
 
-/* A file without one whole record: true when it is the beginning of our header, so that
- * it may be written anew. */
-static bool is_torn_header(const struct table_file *file, enum dlb_table_id id,
-                           int64_t size)
+/* Checks a table without changing it.  *whole: what of it is to be kept. */
+static enum dlb_status survey_table(const struct dlb_run *run, enum dlb_table_id id,
+                                    int64_t *whole, struct dlb_error *error)
 {
-    struct dlb_csv_buffer header = {0};
-    bool same = false;
-    char *found = malloc((size_t)size + 1);
-    if (found && !format_header(&dlb_tables[id], &header, NULL) &&
-        size < (int64_t)header.length)
-        same = pread(file->fd, found, (size_t)size, 0) == size &&
-               (!size || !memcmp(found, header.data, (size_t)size));
-    free(found);
-    dlb_csv_buffer_release(&header);
-    return same;
-}
-
-/* Checks a table without changing it.  file->end becomes its length when cut. */
-static enum dlb_status survey_table(struct dlb_run *run, enum dlb_table_id id,
-                                    struct dlb_error *error)
-{
-    struct table_file *file = &run->file[id];
     struct survey survey = {.run = run, .orphans = -1};
-    struct dlb_table_end end;
-    struct stat info;
-    if (fstat(file->fd, &info))
-        return system_failed(error, file->path, "read");
-    if (is_torn_header(file, id, info.st_size)) {
-        file->end = 0;
-        return DLB_OK;
-    }
-    enum dlb_status status = dlb_table_read(
-        file->path, id, true, id == DLB_TABLE_SAMPLES ? survey_sample : survey_nothing,
-        &survey, &end, error);
-    if (status)
-        return status;
-    file->end = survey.orphans >= 0 ? survey.orphans : end.whole;
-    return DLB_OK;
+    struct dlb_table_end end = {0};
+    enum dlb_status status = DLB_OK;
+    if (!dlb_table_file_lacks_header(&run->file[id]))
+        status = dlb_table_read(run->file[id].path, id, true,
+                                id == DLB_TABLE_SAMPLES ? survey_sample : survey_nothing,
+                                &survey, &end, error);
+    *whole = survey.orphans >= 0 ? survey.orphans : end.whole;
+    return status;
 }
 
 static enum dlb_status read_finished(struct dlb_run *run, struct dlb_error *error)
@@ -392,45 +276,32 @@ static enum dlb_status read_finished(struct dlb_run *run, struct dlb_error *erro
     return status;
 }
 
-static enum dlb_status survey_run(struct dlb_run *run, struct dlb_error *error)
+static enum dlb_status survey_run(struct dlb_run *run, int64_t whole[DLB_TABLES],
+                                  struct dlb_error *error)
 {
-    enum dlb_status status = survey_table(run, DLB_TABLE_RESULTS, error);
-    if (!status && run->file[DLB_TABLE_RESULTS].end)
+    enum dlb_status status =
+        survey_table(run, DLB_TABLE_RESULTS, &whole[DLB_TABLE_RESULTS], error);
+    if (!status && whole[DLB_TABLE_RESULTS])
         status = read_finished(run, error);
     for (int i = DLB_TABLE_RESULTS + 1; i < DLB_TABLES && !status; i++)
-        status = survey_table(run, i, error);
+        status = survey_table(run, i, &whole[i], error);
     return status;
 }
 
-static enum dlb_status cut_and_complete(struct dlb_run *run, struct dlb_error *error)
-{
-    for (int i = 0; i < DLB_TABLES; i++) {
-        struct table_file *file = &run->file[i];
-        struct stat info;
-        if (fstat(file->fd, &info) ||
-            (info.st_size != file->end && ftruncate(file->fd, file->end)))
-            return system_failed(error, file->path, "cut to its whole records");
-        enum dlb_status status = file->end ? DLB_OK : write_header(file, i, error);
-        if (status)
-            return status;
-    }
-    return DLB_OK;
-}
-
-/* From the rows, else from the name of the folder. */
+/* From the rows, else from the manifest, else from the name of the folder. */
 static enum dlb_status find_id(struct dlb_run *run, struct dlb_error *error)
 {
-    if (run->resumed.rows_n) {
-        snprintf(run->id, sizeof run->id, "%s",
-                 dlb_row_get_text(&run->resumed.row[0], DLB_COL_RUN_ID));
-        return DLB_OK;
-    }
     char *real = realpath(run->path, NULL);
     if (!real)
         return system_failed(error, run->path, "opened");
     snprintf(run->id, sizeof run->id, "%.*s", (int)sizeof run->id - 1,
              strrchr(real, '/') + 1);
     free(real);
+    dlb_manifest_recall(run->path, run->id, sizeof run->id, run->started,
+                        sizeof run->started);
+    if (run->resumed.rows_n)
+        snprintf(run->id, sizeof run->id, "%s",
+                 dlb_row_get_text(&run->resumed.row[0], DLB_COL_RUN_ID));
     return DLB_OK;
 }
 
@@ -438,6 +309,7 @@ enum dlb_status dlb_run_resume(const char *path, struct dlb_run **out,
                                struct dlb_error *error)
 {
     enum dlb_status status;
+    int64_t whole[DLB_TABLES];
     struct stat info;
     if (stat(path, &info))
         return system_failed(error, path, "resumed");
@@ -449,13 +321,13 @@ enum dlb_status dlb_run_resume(const char *path, struct dlb_run **out,
     if (!run)
         return no_memory(error);
     run->path = strdup(path);
-    status = run->path ? open_tables(run, 0, error) : no_memory(error);
+    status = run->path ? open_tables(run, false, error) : no_memory(error);
     if (!status)
-        status = survey_run(run, error);
+        status = survey_run(run, whole, error);
     if (!status)
         status = find_id(run, error);
-    if (!status)
-        status = cut_and_complete(run, error);
+    for (int i = 0; i < DLB_TABLES && !status; i++)
+        status = dlb_table_file_cut(&run->file[i], whole[i], error);
     if (status)
         dlb_run_close(run);
     else
@@ -552,7 +424,7 @@ enum dlb_status dlb_run_append(struct dlb_run *run, struct dlb_row *row,
     if (row->nomem)
         return no_memory(error);
     enum dlb_status status =
-        write_record(&run->file[DLB_TABLE_RESULTS], DLB_TABLE_RESULTS, row->cell, error);
+        dlb_table_file_append(&run->file[DLB_TABLE_RESULTS], row->cell, 1, error);
     if (status)
         return status;
     run->next_seq++;
@@ -578,20 +450,21 @@ enum dlb_status dlb_run_samples(struct dlb_run *run, int64_t row_seq,
                                 const struct dlb_sample *sample, int samples,
                                 struct dlb_error *error)
 {
-    struct dlb_csv_buffer buffer = {0};
-    enum dlb_status status = DLB_OK;
-    for (int i = 0; i < samples && !status; i++) {
-        struct dlb_cell cell[DLB_SAMPLE_COLUMNS_N] = {
-            [DLB_SAMPLE_RUN_ID] = text_cell(run->id),
-            [DLB_SAMPLE_ROW_SEQ] = int_cell(row_seq),
-            [DLB_SAMPLE_SAMPLE_IDX] = int_cell(i + 1),
-            [DLB_SAMPLE_NS] = real_cell(sample[i].ns),
-            [DLB_SAMPLE_CONTAMINATED] = int_cell(sample[i].contaminated)};
-        status = format_record(&dlb_tables[DLB_TABLE_SAMPLES], cell, &buffer, error);
+    struct dlb_cell *cells =
+        calloc((size_t)dlb_max(1, samples) * DLB_SAMPLE_COLUMNS_N, sizeof *cells);
+    if (!cells)
+        return no_memory(error);
+    for (int i = 0; i < samples; i++) {
+        struct dlb_cell *cell = cells + (size_t)i * DLB_SAMPLE_COLUMNS_N;
+        cell[DLB_SAMPLE_RUN_ID] = text_cell(run->id);
+        cell[DLB_SAMPLE_ROW_SEQ] = int_cell(row_seq);
+        cell[DLB_SAMPLE_SAMPLE_IDX] = int_cell(i + 1);
+        cell[DLB_SAMPLE_NS] = real_cell(sample[i].ns);
+        cell[DLB_SAMPLE_CONTAMINATED] = int_cell(sample[i].contaminated);
     }
-    if (!status)
-        status = write_whole(&run->file[DLB_TABLE_SAMPLES], &buffer, error);
-    dlb_csv_buffer_release(&buffer);
+    enum dlb_status status =
+        dlb_table_file_append(&run->file[DLB_TABLE_SAMPLES], cells, samples, error);
+    free(cells);
     return status;
 }
 
@@ -615,18 +488,15 @@ enum dlb_status dlb_run_trial(struct dlb_run *run, const struct dlb_trial *trial
         [DLB_TRIAL_SAMPLES] = int_cell(trial->samples),
         [DLB_TRIAL_BEST_NS] = real_cell(trial->best_ns),
         [DLB_TRIAL_MODEL_NS] = real_cell(trial->model_ns)};
-    return write_record(&run->file[DLB_TABLE_TRIALS], DLB_TABLE_TRIALS, cell, error);
+    return dlb_table_file_append(&run->file[DLB_TABLE_TRIALS], cell, 1, error);
 }
 
 void dlb_run_close(struct dlb_run *run)
 {
     if (!run)
         return;
-    for (int i = 0; i < DLB_TABLES; i++) {
-        if (run->file[i].fd >= 0)
-            close(run->file[i].fd);
-        free(run->file[i].path);
-    }
+    for (int i = 0; i < DLB_TABLES; i++)
+        dlb_table_file_close(&run->file[i]);
     tdestroy(run->index, keep_row);
     dlb_rows_release(&run->resumed);
     for (int i = 0; i < run->appended_n; i++) {

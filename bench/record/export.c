@@ -1,0 +1,357 @@
+#include "record/export.h"
+
+#include "record/json.h"
+#include "record/manifest.h"
+#include "record/rows.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NAME_MAX_BYTES = 640, EXTRA_BYTES = 1024 };
+
+struct sample {
+    int64_t row_seq, index;
+    double ns;
+};
+
+struct source {
+    struct dlb_rows rows;
+    struct sample *sample; /* of all rows, by row and index; contaminated ones left out */
+    size_t samples_n, samples_capacity;
+    struct dlb_json_file *manifest; /* NULL when there is none */
+};
+
+static enum dlb_status no_memory(struct dlb_error *error)
+{
+    return dlb_fail(error, DLB_NOMEM, "There is no memory left to export the run.");
+}
+
+static enum dlb_status add_sample(void *context, struct dlb_cell *cell,
+                                  const struct dlb_csv_record *record,
+                                  struct dlb_error *error)
+{
+    struct source *source = context;
+    (void)record;
+    if (!cell[DLB_SAMPLE_NS].set || cell[DLB_SAMPLE_CONTAMINATED].integer)
+        return DLB_OK;
+    if (source->samples_n == source->samples_capacity) {
+        size_t capacity = source->samples_capacity ? 2 * source->samples_capacity : 1024;
+        struct sample *grown = realloc(source->sample, capacity * sizeof *grown);
+        if (!grown)
+            return no_memory(error);
+        source->sample = grown;
+        source->samples_capacity = capacity;
+    }
+    source->sample[source->samples_n++] =
+        (struct sample){.row_seq = cell[DLB_SAMPLE_ROW_SEQ].integer,
+                        .index = cell[DLB_SAMPLE_SAMPLE_IDX].integer,
+                        .ns = cell[DLB_SAMPLE_NS].number};
+    return DLB_OK;
+}
+
+static int compare_samples(const void *left, const void *right)
+{
+    const struct sample *a = left, *b = right;
+    if (a->row_seq != b->row_seq)
+        return a->row_seq < b->row_seq ? -1 : 1;
+    return (a->index > b->index) - (a->index < b->index);
+}
+
+/* Path of a run's file; the caller frees it. */
+static char *path_of(const char *folder, const char *file)
+{
+    char *path;
+    return asprintf(&path, "%s/%s", folder, file) < 0 ? NULL : path;
+}
+
+static enum dlb_status open_source(const char *folder, struct source *source,
+                                   struct dlb_error *error)
+{
+    char *samples = path_of(folder, dlb_tables[DLB_TABLE_SAMPLES].file);
+    char *manifest = path_of(folder, DLB_MANIFEST_FILE);
+    enum dlb_status status = samples && manifest
+                                 ? dlb_rows_read(folder, &source->rows, error)
+                                 : no_memory(error);
+    if (!status && !access(samples, F_OK))
+        status = dlb_table_read(samples, DLB_TABLE_SAMPLES, false, add_sample, source,
+                                NULL, error);
+    if (!status && !access(manifest, F_OK))
+        status = dlb_json_open(manifest, &source->manifest, error);
+    if (source->samples_n)
+        qsort(source->sample, source->samples_n, sizeof *source->sample, compare_samples);
+    free(samples);
+    free(manifest);
+    return status;
+}
+
+static void close_source(struct source *source)
+{
+    dlb_rows_release(&source->rows);
+    dlb_json_close(source->manifest);
+    free(source->sample);
+    *source = (struct source){0};
+}
+
+/* The samples of a row: *n of them from what is returned on. */
+static const struct sample *samples_of(const struct source *source, int64_t row_seq,
+                                       int *n)
+{
+    size_t low = 0, high = source->samples_n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (source->sample[middle].row_seq < row_seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    size_t end = low;
+    while (end < source->samples_n && source->sample[end].row_seq == row_seq)
+        end++;
+    *n = (int)(end - low);
+    return source->sample + low;
+}
+
+static bool is_exported(const struct dlb_row *row)
+{
+    return !strcmp(dlb_row_get_text(row, DLB_COL_STATUS), "ok") &&
+           dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS) > 0;
+}
+
+/* What is compared, with / between: the same in any run, whatever candidate won. */
+static void name_row(const struct dlb_row *row, char name[NAME_MAX_BYTES])
+{
+    static const enum dlb_column parts[] = {
+        DLB_COL_OP,    DLB_COL_PASS, DLB_COL_DTYPE,      DLB_COL_ACCURACY,
+        DLB_COL_SHAPE, DLB_COL_IMPL, DLB_COL_THREAD_SET, DLB_COL_CACHE_STATE};
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && used < NAME_MAX_BYTES; i++) {
+        const char *part = dlb_row_get_text(row, parts[i]);
+        if (*part)
+            used += (size_t)snprintf(name + used, NAME_MAX_BYTES - used, "%s%s",
+                                     used ? "/" : "", part);
+    }
+    if (used < NAME_MAX_BYTES)
+        snprintf(name + used, NAME_MAX_BYTES - used, "/threads:%d",
+                 (int)dlb_row_get_int(row, DLB_COL_THREADS));
+}
+
+static const char *manifest_text(const struct source *source, const char *keys,
+                                 const char *otherwise)
+{
+    const char *text =
+        source->manifest ? dlb_json_find_text(source->manifest, keys) : NULL;
+    return text ? text : otherwise;
+}
+
+static double manifest_real(const struct source *source, const char *keys,
+                            double otherwise)
+{
+    double value = source->manifest ? dlb_json_find_real(source->manifest, keys) : NAN;
+    return isfinite(value) ? value : otherwise;
+}
+
+static void put_context(struct dlb_json *json, const struct source *source)
+{
+    char date[32] = "";
+    const struct dlb_row *first = &source->rows.row[0];
+    const char *timestamp = dlb_row_get_text(first, DLB_COL_TIMESTAMP_UTC);
+    const char *started = manifest_text(source, "started_utc", timestamp);
+    const char *governor = manifest_text(source, "facts.power.governor", NULL);
+    const char *mhz = manifest_text(source, "facts.cpu.mhz", "0");
+    double load = dlb_row_get_real(first, DLB_COL_LOAD1);
+    if (*started)
+        snprintf(date, sizeof date, "%.19s+00:00", started);
+
+    dlb_json_begin_object(json, "context");
+    dlb_json_text(json, "date", date);
+    dlb_json_text(json, "host_name", manifest_text(source, "host", ""));
+    dlb_json_text(json, "executable", manifest_text(source, "program.name", "dlbench"));
+    dlb_json_int(json, "num_cpus", (int64_t)manifest_real(source, "cpus_online", 0));
+    dlb_json_int(json, "mhz_per_cpu", (int64_t)strtod(mhz, NULL));
+    dlb_json_bool(json, "cpu_scaling_enabled",
+                  governor && !strstr(governor, "performance"));
+    dlb_json_begin_array(json, "caches");
+    dlb_json_end(json);
+    dlb_json_begin_array(json, "load_avg");
+    if (isfinite(load))
+        dlb_json_real(json, NULL, load);
+    dlb_json_end(json);
+    dlb_json_text(json, "library_build_type", "release");
+    dlb_json_int(json, "json_schema_version", 1);
+    dlb_json_text(json, "run_id", dlb_row_get_text(first, DLB_COL_RUN_ID));
+    dlb_json_text(json, "machine_key", manifest_text(source, "machine_key", NULL));
+    dlb_json_end(json);
+}
+
+/* One repetition.  There is no processor time of a sample: cpu_time repeats real_time. */
+static void put_repetition(struct dlb_json *json, const struct dlb_row *row,
+                           const char *name, int family, double ns, int index,
+                           int repetitions)
+{
+    double flops = dlb_row_get_real(row, DLB_COL_FLOPS);
+    double bytes = dlb_row_get_real(row, DLB_COL_BYTES_MIN);
+    dlb_json_begin_object(json, NULL);
+    dlb_json_text(json, "name", name);
+    dlb_json_int(json, "family_index", family);
+    dlb_json_int(json, "per_family_instance_index", 0);
+    dlb_json_text(json, "run_name", name);
+    dlb_json_text(json, "run_type", "iteration");
+    dlb_json_int(json, "repetitions", repetitions);
+    dlb_json_int(json, "repetition_index", index);
+    dlb_json_int(json, "threads", dlb_row_get_int(row, DLB_COL_THREADS));
+    dlb_json_int(json, "iterations",
+                 dlb_max(1, dlb_row_get_int(row, DLB_COL_INNER_REPS)));
+    dlb_json_real(json, "real_time", ns);
+    dlb_json_real(json, "cpu_time", ns);
+    dlb_json_text(json, "time_unit", "ns");
+    if (isfinite(flops))
+        dlb_json_real(json, "gflops", flops / ns);
+    if (isfinite(bytes))
+        dlb_json_real(json, "bytes_per_second", bytes / ns * 1e9);
+    dlb_json_text(json, "label", dlb_row_get_text(row, DLB_COL_ALGORITHM));
+    dlb_json_end(json);
+}
+
+static void put_gbench(struct dlb_json *json, const struct source *source)
+{
+    int family = 0;
+    dlb_json_begin_object(json, NULL);
+    put_context(json, source);
+    dlb_json_begin_array(json, "benchmarks");
+    for (int i = 0; i < source->rows.rows_n; i++) {
+        const struct dlb_row *row = &source->rows.row[i];
+        char name[NAME_MAX_BYTES];
+        int n;
+        if (!is_exported(row))
+            continue;
+        name_row(row, name);
+        const struct sample *sample =
+            samples_of(source, dlb_row_get_int(row, DLB_COL_ROW_SEQ), &n);
+        for (int j = 0; j < n; j++)
+            put_repetition(json, row, name, family, sample[j].ns, j, n);
+        if (!n)
+            put_repetition(json, row, name, family,
+                           dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS), 0, 1);
+        family++;
+    }
+    dlb_json_end(json);
+    dlb_json_end(json);
+}
+
+/* What may explain a time, one thing a line: the columns that are set. */
+static void describe_row(const struct dlb_row *row, char extra[EXTRA_BYTES])
+{
+    static const enum dlb_column columns[] = {
+        DLB_COL_SHAPE_NAME, DLB_COL_ISA,       DLB_COL_ALGORITHM,         DLB_COL_TILES,
+        DLB_COL_GFLOPS,     DLB_COL_ROOF_FRAC, DLB_COL_SPEEDUP_VS_ONEDNN, DLB_COL_CPUSET};
+    size_t used = 0;
+    *extra = '\0';
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        char number[DLB_NUMBER_TEXT];
+        const struct dlb_column_def *column = &dlb_columns[columns[i]];
+        const char *text = dlb_cell_format(column->type, &row->cell[columns[i]], number);
+        if (*text && used < EXTRA_BYTES)
+            used += (size_t)snprintf(extra + used, EXTRA_BYTES - used, "%s%s: %s",
+                                     used ? "\n" : "", column->name, text);
+    }
+}
+
+static void put_action(struct dlb_json *json, const struct source *source)
+{
+    dlb_json_begin_array(json, NULL);
+    for (int i = 0; i < source->rows.rows_n; i++) {
+        const struct dlb_row *row = &source->rows.row[i];
+        char name[NAME_MAX_BYTES], range[48], extra[EXTRA_BYTES];
+        if (!is_exported(row))
+            continue;
+        name_row(row, name);
+        double half = (dlb_row_get_real(row, DLB_COL_TIME_CI_HI_NS) -
+                       dlb_row_get_real(row, DLB_COL_TIME_CI_LO_NS)) /
+                      2;
+        snprintf(range, sizeof range, "± %.4g", half);
+        describe_row(row, extra);
+        dlb_json_begin_object(json, NULL);
+        dlb_json_text(json, "name", name);
+        dlb_json_text(json, "unit", "ns");
+        dlb_json_real(json, "value", dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS));
+        if (isfinite(half))
+            dlb_json_text(json, "range", range);
+        dlb_json_text(json, "extra", extra);
+        dlb_json_end(json);
+    }
+    dlb_json_end(json);
+}
+
+static const struct kind {
+    const char *name;
+    void (*put)(struct dlb_json *json, const struct source *source);
+} kinds[] = {{"gbench", put_gbench}, {"action", put_action}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+static enum dlb_status parse_spec(const char *spec, const struct kind **kind,
+                                  const char **file, struct dlb_error *error)
+{
+    char names[128] = "";
+    const char *equals = strchrnul(spec, '=');
+    *kind = NULL;
+    for (int i = 0; i < KINDS; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? " or " : "",
+                 kinds[i].name);
+        if (strlen(kinds[i].name) == (size_t)(equals - spec) &&
+            !strncmp(kinds[i].name, spec, (size_t)(equals - spec)))
+            *kind = &kinds[i];
+    }
+    if (!*equals || !equals[1])
+        return dlb_fail(error, DLB_INVALID,
+                        "--export \"%.200s\" names no file: KIND=FILE is expected, where "
+                        "KIND is %s.",
+                        spec, names);
+    if (!*kind)
+        return dlb_fail(error, DLB_INVALID,
+                        "--export knows no kind \"%.*s\": it must be %s.",
+                        (int)dlb_min(equals - spec, 200), spec, names);
+    *file = equals + 1;
+    return DLB_OK;
+}
+
+enum dlb_status dlb_export_check(const char *spec, struct dlb_error *error)
+{
+    const struct kind *kind;
+    const char *file;
+    return parse_spec(spec, &kind, &file, error);
+}
+
+enum dlb_status dlb_export_write(const char *spec, const char *folder,
+                                 struct dlb_error *error)
+{
+    const struct kind *kind;
+    const char *file;
+    struct source source = {0};
+    struct dlb_json json = {0};
+    int exported = 0;
+    enum dlb_status status = parse_spec(spec, &kind, &file, error);
+    if (status)
+        return status;
+    status = open_source(folder, &source, error);
+    if (status)
+        goto out;
+    for (int i = 0; i < source.rows.rows_n; i++)
+        exported += is_exported(&source.rows.row[i]);
+    if (!exported) {
+        status =
+            dlb_fail(error, DLB_INVALID,
+                     "%s has no row to export: none of its %d rows has the status ok "
+                     "and a time.",
+                     folder, source.rows.rows_n);
+        goto out;
+    }
+    kind->put(&json, &source);
+    status = dlb_json_save(&json, file, error);
+out:
+    dlb_json_release(&json);
+    close_source(&source);
+    return status;
+}

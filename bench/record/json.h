@@ -1,0 +1,50 @@
+/*
+ * json.h - writing JSON files in one piece and looking up texts in one.  The JSON library
+ * is seen only in json.c.
+ */
+#ifndef DLB_RECORD_JSON_H
+#define DLB_RECORD_JSON_H
+
+#include "core/base.h"
+
+enum { DLB_JSON_DEPTH = 8 };
+
+/*
+ * A document being built, begin to end; a zeroed one is empty.  Out of memory is kept
+ * until dlb_json_save says so.  key: NULL inside an array and for the outermost value.
+ */
+struct dlb_json {
+    void *open[DLB_JSON_DEPTH]; /* objects and arrays that are not ended yet */
+    int depth;
+    void *root;
+    bool nomem;
+};
+
+void dlb_json_begin_object(struct dlb_json *json, const char *key);
+void dlb_json_begin_array(struct dlb_json *json, const char *key);
+void dlb_json_end(struct dlb_json *json);
+
+/* What is not UTF-8 in text becomes U+FFFD; a NULL text and a number that is not finite
+ * become null. */
+void dlb_json_text(struct dlb_json *json, const char *key, const char *text);
+void dlb_json_int(struct dlb_json *json, const char *key, int64_t value);
+void dlb_json_real(struct dlb_json *json, const char *key, double value);
+void dlb_json_bool(struct dlb_json *json, const char *key, bool value);
+
+/* Replaces path atomically, or writes into it when it is no regular file.  DLB_IO names
+ * path and reason; then the old file is still there.  Everything must have been ended. */
+enum dlb_status dlb_json_save(const struct dlb_json *json, const char *path,
+                              struct dlb_error *error);
+void dlb_json_release(struct dlb_json *json);
+
+/* A document that was read. */
+struct dlb_json_file;
+enum dlb_status dlb_json_open(const char *path, struct dlb_json_file **file,
+                              struct dlb_error *error);
+/* The text or number under the keys joined by ".", or NULL.  Lives with file. */
+const char *dlb_json_find_text(const struct dlb_json_file *file, const char *keys);
+double dlb_json_find_real(const struct dlb_json_file *file,
+                          const char *keys); /* or NaN */
+void dlb_json_close(struct dlb_json_file *file);
+
+#endif

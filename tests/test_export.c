@@ -1,0 +1,213 @@
+#include "record/export.h"
+#include "record/manifest.h"
+#include "record/run.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char base[64];
+
+static int make_base(void **state)
+{
+    (void)state;
+    strcpy(base, "/tmp/dlb_test_export_XXXXXX");
+    return !mkdtemp(base) || chdir(base);
+}
+
+static int remove_base(void **state)
+{
+    (void)state;
+    static const char *const files[] = {
+        "run/results.csv",   "run/trials.csv",  "run/samples.csv",
+        "run/manifest.json", "bad/results.csv", "bad/trials.csv",
+        "bad/samples.csv",   "gbench.json",     "action.json",
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        unlink(files[i]);
+    return rmdir("run") || rmdir("bad") || chdir("/") || rmdir(base);
+}
+
+static cJSON *parse(const char *path)
+{
+    FILE *stream = fopen(path, "rb");
+    assert_non_null(stream);
+    char *text = calloc(1 << 20, 1);
+    assert_true(fread(text, 1, (1 << 20) - 1, stream) > 0);
+    fclose(stream);
+    cJSON *root = cJSON_ParseWithOpts(text, NULL, true);
+    free(text);
+    assert_non_null(root);
+    return root;
+}
+
+static const char *text_at(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    if (!cJSON_IsString(item))
+        fail_msg("%s is no text", key);
+    return item->valuestring;
+}
+
+static double real_at(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    if (!cJSON_IsNumber(item))
+        fail_msg("%s is no number", key);
+    return item->valuedouble;
+}
+
+static void append(struct dlb_run *run, const char *impl, const char *status, double ns,
+                   int samples)
+{
+    struct dlb_row row = {0};
+    struct dlb_sample sample[8];
+    dlb_row_text(&row, DLB_COL_STATUS, status);
+    dlb_row_text(&row, DLB_COL_OP, "conv");
+    dlb_row_text(&row, DLB_COL_PASS, "fwd");
+    dlb_row_text(&row, DLB_COL_DTYPE, "f32");
+    dlb_row_text(&row, DLB_COL_SHAPE, "mb1ic64");
+    dlb_row_text(&row, DLB_COL_IMPL, impl);
+    dlb_row_text(&row, DLB_COL_ALGORITHM, "=direct");
+    dlb_row_text(&row, DLB_COL_THREAD_SET, "cores");
+    dlb_row_int(&row, DLB_COL_THREADS, 2);
+    dlb_row_text(&row, DLB_COL_CACHE_STATE, "hot");
+    dlb_row_int(&row, DLB_COL_INNER_REPS, 5);
+    dlb_row_real(&row, DLB_COL_TIME_MEDIAN_NS, ns);
+    dlb_row_real(&row, DLB_COL_TIME_CI_LO_NS, ns - 1);
+    dlb_row_real(&row, DLB_COL_TIME_CI_HI_NS, ns + 2);
+    dlb_row_real(&row, DLB_COL_FLOPS, 1e6);
+    for (int i = 0; i < samples; i++)
+        sample[i] = (struct dlb_sample){.ns = ns + i, .contaminated = i == 1};
+    assert_int_equal(dlb_run_samples(run, dlb_run_next_seq(run), sample, samples, NULL),
+                     DLB_OK);
+    assert_int_equal(dlb_run_append(run, &row, NULL), DLB_OK);
+    dlb_row_release(&row);
+}
+
+static void make_run(void)
+{
+    struct dlb_run *run;
+    struct dlb_manifest manifest = {.state = "finished", .machine_key = "key"};
+    assert_int_equal(dlb_run_create(NULL, "run", "x", &run, NULL), DLB_OK);
+    append(run, "native", "ok", 100, 4);
+    append(run, "native", "mismatch", 50, 4);
+    append(run, "onednn", "ok", 200, 0);
+    assert_int_equal(dlb_run_manifest(run, &manifest, NULL), DLB_OK);
+    dlb_run_close(run);
+}
+
+static void gbench_has_a_row_per_repetition(void **state)
+{
+    (void)state;
+    struct dlb_error error = {0};
+    make_run();
+    assert_int_equal(dlb_export_write("gbench=gbench.json", "run", &error), DLB_OK);
+    cJSON *root = parse("gbench.json");
+    const cJSON *context = cJSON_GetObjectItem(root, "context");
+    assert_int_equal(strlen(text_at(context, "date")), 25);
+    assert_true(*text_at(context, "host_name"));
+    assert_string_equal(text_at(context, "executable"), "dlbench");
+    assert_true(real_at(context, "num_cpus") >= 1);
+    real_at(context, "mhz_per_cpu");
+    assert_true(cJSON_IsBool(cJSON_GetObjectItem(context, "cpu_scaling_enabled")));
+    assert_true(cJSON_IsArray(cJSON_GetObjectItem(context, "caches")));
+    assert_true(cJSON_IsArray(cJSON_GetObjectItem(context, "load_avg")));
+    assert_string_equal(text_at(context, "library_build_type"), "release");
+    assert_true(real_at(context, "json_schema_version") == 1);
+
+    const cJSON *benchmarks = cJSON_GetObjectItem(root, "benchmarks");
+    assert_int_equal(cJSON_GetArraySize(benchmarks), 4);
+    const double time[] = {100, 102, 103, 200};
+    for (int i = 0; i < 4; i++) {
+        const cJSON *entry = cJSON_GetArrayItem(benchmarks, i);
+        assert_string_equal(text_at(entry, "name"),
+                            i < 3 ? "conv/fwd/f32/mb1ic64/native/cores/hot/threads:2"
+                                  : "conv/fwd/f32/mb1ic64/onednn/cores/hot/threads:2");
+        assert_string_equal(text_at(entry, "run_name"), text_at(entry, "name"));
+        assert_string_equal(text_at(entry, "run_type"), "iteration");
+        assert_true(real_at(entry, "repetitions") == (i < 3 ? 3 : 1));
+        assert_true(real_at(entry, "repetition_index") == (i < 3 ? i : 0));
+        assert_true(real_at(entry, "threads") == 2);
+        assert_true(real_at(entry, "iterations") == 5);
+        assert_true(real_at(entry, "real_time") == time[i]);
+        assert_true(real_at(entry, "cpu_time") == time[i]);
+        assert_string_equal(text_at(entry, "time_unit"), "ns");
+        assert_true(fabs(real_at(entry, "gflops") - 1e6 / time[i]) < 1e-6);
+        assert_string_equal(text_at(entry, "label"), "=direct");
+        assert_null(cJSON_GetObjectItem(entry, "bytes_per_second"));
+    }
+    cJSON_Delete(root);
+}
+
+static void action_has_a_row_per_case(void **state)
+{
+    (void)state;
+    struct dlb_error error = {0};
+    assert_int_equal(dlb_export_write("action=action.json", "run", &error), DLB_OK);
+    cJSON *root = parse("action.json");
+    assert_int_equal(cJSON_GetArraySize(root), 2);
+    const cJSON *entry = cJSON_GetArrayItem(root, 0);
+    assert_string_equal(text_at(entry, "name"),
+                        "conv/fwd/f32/mb1ic64/native/cores/hot/threads:2");
+    assert_string_equal(text_at(entry, "unit"), "ns");
+    assert_true(real_at(entry, "value") == 100);
+    assert_string_equal(text_at(entry, "range"), "± 1.5");
+    assert_string_equal(text_at(entry, "extra"), "algorithm: =direct");
+    cJSON_Delete(root);
+}
+
+static void is_refused(const char *spec, const char *folder, enum dlb_status status,
+                       const char *why)
+{
+    struct dlb_error error = {0};
+    assert_int_equal(dlb_export_write(spec, folder, &error), status);
+    if (!strstr(error.text, why))
+        fail_msg("\"%s\" is not in: %s", why, error.text);
+}
+
+static void bad_requests_are_refused(void **state)
+{
+    (void)state;
+    struct dlb_error error = {0};
+    assert_int_equal(dlb_export_check("gbench=x", &error), DLB_OK);
+    assert_int_equal(dlb_export_check("action=a=b", &error), DLB_OK);
+    static const char *const specs[] = {
+        "bmf=x", "gbench", "gbench=", "=x", "", "gbenc=x"};
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        assert_int_equal(dlb_export_check(specs[i], &error), DLB_INVALID);
+        assert_non_null(strstr(error.text, "gbench or action"));
+    }
+    is_refused("otava=x", "run", DLB_INVALID, "\"otava\"");
+    is_refused("gbench=/nowhere/x.json", "run", DLB_IO, "/nowhere/x.json");
+    is_refused("gbench=gbench.json", "nowhere", DLB_IO, "nowhere");
+
+    struct dlb_run *run;
+    assert_int_equal(dlb_run_create(NULL, "bad", "x", &run, NULL), DLB_OK);
+    append(run, "native", "noisy", 10, 2);
+    dlb_run_close(run);
+    is_refused("gbench=none.json", "bad", DLB_INVALID, "none of its 1 rows");
+    FILE *stream = fopen("bad/samples.csv", "ab");
+    fputs("r,1,x,5,0\n", stream);
+    fclose(stream);
+    is_refused("gbench=none.json", "bad", DLB_INVALID, "\"sample_idx\"");
+    assert_int_equal(access("none.json", F_OK), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gbench_has_a_row_per_repetition),
+        cmocka_unit_test(action_has_a_row_per_case),
+        cmocka_unit_test(bad_requests_are_refused),
+    };
+    return cmocka_run_group_tests(tests, make_base, remove_base);
+}
