@@ -24,7 +24,7 @@ enum {
     DOCTOR = 1 << DLB_COMMAND_DOCTOR,
     TOPOLOGY = 1 << DLB_COMMAND_TOPOLOGY,
     LIST = 1 << DLB_COMMAND_LIST,
-    ALL = (1 << DLB_COMMAND_COUNT) - 1
+    ALL = ~0
 };
 
 struct option {
@@ -42,7 +42,8 @@ static const char *const passes[] = {"fwd", "fwd_train", "bwd_data", "bwd_weight
 static const char *const impls[] = {"native", "onednn", "naive", NULL};
 static const char *const accuracies[] = {"exact", "winograd", NULL};
 static const char *const cache_states[] = {"hot", "cold-weights", "cold", NULL};
-static const char *const topics[] = {"ops", "suites", "tiles", "columns", "isa", NULL};
+static const char *const topics[] = {"ops",     "suites",           "tiles", "isa",
+                                     "columns", "columns-markdown", NULL};
 
 #define AT(field) offsetof(struct dlb_options, field)
 static const struct option table[] = {
@@ -118,7 +119,8 @@ static const struct command {
      DLB_COMMAND_DOCTOR, NULL},
     {"topology", "", "the machine as seen, and its thread sets", DLB_COMMAND_TOPOLOGY,
      NULL},
-    {"list", " [TOPIC]", "ops, suites, tiles, columns or isa", DLB_COMMAND_LIST, topics},
+    {"list", " [TOPIC]", "ops, suites, tiles, isa, columns or columns-markdown",
+     DLB_COMMAND_LIST, topics},
     {"help", "", "this text", DLB_COMMAND_HELP, NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -16,10 +16,9 @@ enum dlb_command {
     DLB_COMMAND_BENCH, /* the main job: no command word */
     DLB_COMMAND_DOCTOR,
     DLB_COMMAND_TOPOLOGY,
-    DLB_COMMAND_LIST, /* words: none, or one of ops suites tiles columns isa */
+    DLB_COMMAND_LIST, /* words: none, or one of those in the help */
     DLB_COMMAND_HELP,
-    DLB_COMMAND_VERSION,
-    DLB_COMMAND_COUNT
+    DLB_COMMAND_VERSION
 };
 
 /* Texts are NULL, and numbers 0, when not given. */

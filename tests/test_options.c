@@ -114,7 +114,7 @@ static void test_commands(void **state)
     refuse("docter", "'docter'|did you mean 'doctor'");
     refuse("frobnicate", "'frobnicate'|doctor, topology, list, help");
     refuse("-- --op", "'--op'");
-    refuse("list opps", "'opps'|did you mean 'ops'|ops, suites, tiles, columns, isa");
+    refuse("list opps", "'opps'|did you mean 'ops'|ops, suites, tiles, isa, columns");
     refuse("list ops tiles", "'tiles' is too many");
     refuse("doctor now", "'now'|remove");
     refuse("doctor --sweep", "--sweep|'doctor'");

@@ -313,6 +313,21 @@ static void test_configs_are_canonical(void **state)
     globfree(&paths);
 }
 
+static void test_print(void **state)
+{
+    char *text;
+    size_t size;
+    (void)state;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    dlb_suites_print(out);
+    fclose(out);
+    assert_non_null(
+        strstr(text, "configs/resnet50.csv          20 problems,  53 layers,"));
+    assert_null(strstr(text, "line"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +340,7 @@ int main(void)
         cmocka_unit_test_teardown(test_minibatches, release),
         cmocka_unit_test_teardown(test_configs, release),
         cmocka_unit_test_teardown(test_configs_are_canonical, release),
+        cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

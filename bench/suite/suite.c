@@ -3,8 +3,8 @@
 #include "nearest.h"
 #include "record/csv.h"
 
+#include <glob.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -279,4 +279,33 @@ void dlb_suite_release(struct dlb_suite *suite)
 {
     free(suite->cases);
     *suite = (struct dlb_suite){0};
+}
+
+void dlb_suites_print(FILE *out)
+{
+    glob_t paths;
+    if (glob(DLBENCH_SOURCE_DIR "/configs/*.csv", 0, NULL, &paths)) {
+        fprintf(out, "There are no suites in %s.\n", DLBENCH_SOURCE_DIR "/configs");
+        return;
+    }
+    for (size_t i = 0; i < paths.gl_pathc; i++) {
+        struct dlb_suite suite = {0};
+        struct dlb_error error = {""};
+        const char *base = strrchr(paths.gl_pathv[i], '/') + 1;
+        double flops = 0;
+        int64_t layers = 0;
+        if (dlb_suite_read(paths.gl_pathv[i], NULL, &suite, &error)) {
+            fprintf(out, "configs/%-20s %s\n", base, error.text);
+            continue;
+        }
+        for (int j = 0; j < suite.cases_n; j++) {
+            const struct dlb_case *one = &suite.cases[j];
+            layers += one->count;
+            flops += (double)one->count * one->operator->op->flops(&one->problem);
+        }
+        fprintf(out, "configs/%-20s %3d problems, %3" PRId64 " layers, %9.3f GFLOP\n",
+                base, suite.cases_n, layers, flops * 1e-9);
+        dlb_suite_release(&suite);
+    }
+    globfree(&paths);
 }

@@ -10,6 +10,8 @@
 #include "ops.h"
 #include "suite/descriptor.h"
 
+#include <stdio.h>
+
 struct dlb_case {
     const struct dlb_operator *operator;
     struct dlb_problem problem;
@@ -39,5 +41,9 @@ enum dlb_status dlb_suite_set_minibatch(struct dlb_suite *suite, const char *lis
                                         struct dlb_error *error);
 
 void dlb_suite_release(struct dlb_suite *suite);
+
+/* One line for each suite in configs/: file, distinct problems, layers, GFLOP; a suite
+ * that cannot be read is listed with the reason. */
+void dlb_suites_print(FILE *out);
 
 #endif
