@@ -560,6 +560,59 @@ static void test_without_ratio_or_stop(void **state)
     dlb_measured_release(&zeroed);
 }
 
+/* On this machine: what is counted, not how long it takes. */
+struct counting_plan {
+    struct dlb_plan plan;
+    int executions;
+};
+
+static void count_execution(struct dlb_plan *plan, const struct dlb_team *team)
+{
+    (void)team;
+    ((struct counting_plan *)plan)->executions++;
+}
+
+static void test_real_pool(void **state)
+{
+    struct bench *bench = *state;
+    static const struct dlb_plan_class class = {.impl = "counting",
+                                                .run = count_execution};
+    struct counting_plan a = {.plan = {.class = &class, .threads = 1}}, b = a;
+    struct dlb_plan *const arm[] = {&a.plan, &b.plan};
+    struct dlb_topology *topology;
+    struct dlb_thread_set set[DLB_THREAD_SETS_MAX];
+    int sets;
+    assert_int_equal(dlb_topology_load(NULL, &topology, NULL), DLB_OK);
+    assert_int_equal(dlb_thread_sets_parse(topology, "1", false, set, &sets, NULL),
+                     DLB_OK);
+    assert_int_equal(dlb_pool_open(topology, &set[0], &bench->gauge.pool, NULL), DLB_OK);
+    bench->gauge.hooks = NULL;
+    bench->gauge.isa = dlb_isa_best();
+    bench->gauge.min_seconds = 0.001;
+    bench->gauge.max_seconds = 0.1;
+    assert_int_equal(
+        dlb_measure(&bench->gauge, arm, 2, bench->measured, bench->ratio, NULL), DLB_OK);
+    const struct dlb_measured *m = &bench->measured[1];
+    assert_true(m->samples > 0);
+    /* Two blocks in a round, and an untimed execution before each. */
+    assert_int_equal(b.executions, m->warmup + m->samples * 2 * (m->inner_reps + 1));
+    assert_true(bench->gauge.best_probe > 0);
+
+    release_all(bench);
+    b.executions = 0;
+    bench->gauge.cache_state = DLB_CACHE_COLD;
+    bench->gauge.evict_bytes = 1 << 20;
+    assert_int_equal(
+        dlb_measure(&bench->gauge, arm, 2, bench->measured, bench->ratio, NULL), DLB_OK);
+    assert_int_equal(m->inner_reps, 1);
+    assert_int_equal(b.executions, m->warmup + m->samples * 2);
+
+    double each_ns = dlb_trial_ns(bench->gauge.pool, arm[0], 3, 1e4);
+    assert_true(each_ns > 0);
+    dlb_pool_close(bench->gauge.pool);
+    dlb_topology_release(topology);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_make, bench_release)
 
 int main(void)
@@ -586,6 +639,7 @@ int main(void)
         TEST(test_stop_within),
         TEST(test_noise_floor),
         TEST(test_without_ratio_or_stop),
+        TEST(test_real_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
