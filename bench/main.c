@@ -1,0 +1,157 @@
+/*
+ * The only place that prints errors and exits.
+ */
+#include "exit.h"
+#include "machine/topology.h"
+#include "measure/checkup.h"
+#include "measure/session.h"
+#include "ops.h"
+#include "options.h"
+#include "record/columns.h"
+
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile int stop;
+
+/* The first Ctrl-C finishes the row in flight, the second ends the process at once. */
+static void on_interrupt(int number)
+{
+    static const char text[] =
+        "\nFinishing the row in flight; press Ctrl-C again to stop at once.\n";
+    stop = 1;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    signal(number, SIG_DFL);
+}
+
+static int fail(const struct dlb_error *error, int exit_status)
+{
+    fprintf(stderr, "dlbench: %s\n", error->text);
+    return exit_status;
+}
+
+static int bench(const struct dlb_options *options, int argc, char **argv)
+{
+    struct dlb_error error = {0};
+    int exit_status = DLB_EXIT_USAGE;
+    struct dlb_session_io io = {.out = stdout,
+                                .progress = stderr,
+                                .stop = &stop,
+                                .argc = argc,
+                                .argv = argv,
+                                .operators = dlb_operators,
+                                .operators_n = dlb_operators_n};
+    signal(SIGINT, on_interrupt);
+    signal(SIGTERM, on_interrupt);
+    if (dlb_session_run(options, &io, &exit_status, &error))
+        return fail(&error, exit_status);
+    return exit_status;
+}
+
+static int with_topology(const struct dlb_options *options)
+{
+    struct dlb_error error = {0};
+    struct dlb_topology *topology = NULL;
+    enum dlb_status status = DLB_OK;
+    if (dlb_topology_load(options->topology, &topology, &error))
+        return fail(&error, DLB_EXIT_USAGE);
+    if (options->command == DLB_COMMAND_TOPOLOGY)
+        dlb_topology_print(topology, stdout);
+    else
+        status = dlb_checkup_run(topology, stdout, &error);
+    dlb_topology_release(topology);
+    return status ? fail(&error, DLB_EXIT_USAGE) : DLB_EXIT_OK;
+}
+
+static void list_ops(void)
+{
+    for (int i = 0; i < dlb_operators_n; i++)
+        printf("%-10s %s (default suite %s)\n", dlb_operators[i].op->name,
+               dlb_operators[i].op->summary, dlb_operators[i].suite);
+}
+
+static void list_tiles(void)
+{
+    for (int i = 0; i < dlb_operators_n; i++) {
+        const struct dlb_op *op = dlb_operators[i].op;
+        printf("%s\n  algorithms:", op->name);
+        for (int a = 0; a < op->algorithms_n; a++)
+            printf(" %s", op->algorithms[a]);
+        printf("\n");
+        for (int t = 0; t < op->tiles_n; t++)
+            printf("  %-8s %s\n", op->tiles[t].key, op->tiles[t].meaning);
+    }
+}
+
+static void list_isa(void)
+{
+    for (int isa = 0; isa < DLB_ISA_COUNT; isa++)
+        printf("%-8s %s\n", dlb_isa_name(isa),
+               dlb_isa_usable(isa) ? "usable here" : "not usable here");
+}
+
+static void list_columns(void)
+{
+    dlb_columns_print(stdout, false);
+}
+static void list_columns_markdown(void)
+{
+    dlb_columns_print(stdout, true);
+}
+
+static const struct {
+    const char *what;
+    void (*print)(void);
+} lists[] = {
+    {"ops", list_ops},
+    {"tiles", list_tiles},
+    {"isa", list_isa},
+    {"columns", list_columns},
+    {"columns-markdown", list_columns_markdown},
+};
+
+static int list(const struct dlb_options *options)
+{
+    struct dlb_error error;
+    const char *what = options->words_n ? options->words[0] : "ops";
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if (strcmp(lists[i].what, what))
+            continue;
+        lists[i].print();
+        return DLB_EXIT_OK;
+    }
+    dlb_fail(
+        &error, DLB_INVALID,
+        "list does not know '%s'; accepted: ops, tiles, isa, columns, columns-markdown.",
+        what);
+    return fail(&error, DLB_EXIT_USAGE);
+}
+
+int main(int argc, char **argv)
+{
+    struct dlb_options options;
+    struct dlb_error error = {0};
+    setlocale(LC_CTYPE, "");
+    if (dlb_options_parse(argc, argv, &options, &error))
+        return fail(&error, DLB_EXIT_USAGE);
+    switch (options.command) {
+    case DLB_COMMAND_BENCH:
+        return bench(&options, argc, argv);
+    case DLB_COMMAND_DOCTOR:
+    case DLB_COMMAND_TOPOLOGY:
+        return with_topology(&options);
+    case DLB_COMMAND_LIST:
+        return list(&options);
+    case DLB_COMMAND_HELP:
+        dlb_options_help(stdout);
+        return DLB_EXIT_OK;
+    case DLB_COMMAND_VERSION:
+        printf("dlbench %s\n", DLBENCH_VERSION);
+        return DLB_EXIT_OK;
+    }
+    return DLB_EXIT_USAGE;
+}

@@ -1,0 +1,504 @@
+/*
+ * One problem on one thread set: candidates, search, verification, the paired
+ * measurement, rows.
+ */
+#include "measure/session_internal.h"
+
+#include "measure/timer.h"
+#include "tune/search.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* One side of the measurement. */
+struct side {
+    enum dlb_impl impl;
+    struct dlb_plan *plan;
+    struct dlb_candidate candidate; /* native only */
+    const char *tuned_from;         /* native only */
+    struct dlb_check check;
+    bool checked;
+    enum dlb_outcome outcome;
+    char reason[1024];
+    double setup_ns;
+};
+
+struct contest {
+    struct dlb_session *session;
+    const struct dlb_case *item;
+    struct dlb_station *station;
+    const struct dlb_expected *expected;
+    struct dlb_buffers *buffers;
+    struct dlb_pool *pool;
+    bool wanted[DLB_IMPLS];
+    struct side side[DLB_IMPLS]; /* by implementation */
+    struct side untuned;         /* the default candidate beside a tuned winner */
+};
+
+static void repro_line(const struct contest *contest, const struct side *side, char *line,
+                       size_t room)
+{
+    const struct dlb_op *op = contest->item->operator->op;
+    const struct dlb_problem *problem = &contest->item->problem;
+    char shape[DLB_SHAPE_MAX], tiles[DLB_SHAPE_MAX], candidate[DLB_SHAPE_MAX + 16] = "";
+    dlb_descriptor_format(op, problem, shape);
+    if (side->impl == DLB_IMPL_NATIVE) {
+        dlb_candidate_format(op, &side->candidate, tiles);
+        snprintf(candidate, sizeof candidate, " --candidate %s", tiles);
+    }
+    snprintf(line, room,
+             "./dlbench --op %s --pass %s --shape %s --impl %s%s --threads %s --isa %s "
+             "--accuracy %s --seed %lld --check",
+             op->name, dlb_pass_names[problem->pass], shape, dlb_impl_names[side->impl],
+             candidate, contest->station->set.name, dlb_isa_name(contest->session->isa),
+             dlb_accuracy_names[problem->accuracy],
+             (long long)contest->session->options->seed);
+}
+
+static void condemn(struct contest *contest, struct side *side)
+{
+    struct dlb_session *session = contest->session;
+    char line[1024];
+    repro_line(contest, side, line, sizeof line);
+    side->outcome = DLB_OUTCOME_MISMATCH;
+    snprintf(side->reason, sizeof side->reason, "%.240s; reproduce with: %.760s",
+             side->check.reason, line);
+    if (!session->mismatches++)
+        snprintf(session->repro, sizeof session->repro, "%s", line);
+}
+
+static void dismiss(struct side *side, enum dlb_outcome outcome, const char *reason)
+{
+    dlb_plan_release(side->plan);
+    side->plan = NULL;
+    side->outcome = outcome;
+    snprintf(side->reason, sizeof side->reason, "%s", reason);
+}
+
+static enum dlb_status verify_side(struct contest *contest, struct side *side,
+                                   struct dlb_error *error)
+{
+    bool determinism = contest->session->options->check_determinism;
+    enum dlb_status status = dlb_verify(contest->expected, contest->buffers, side->plan,
+                                        contest->pool, determinism, &side->check, error);
+    if (status)
+        return status;
+    side->checked = true;
+    side->outcome = side->check.outcome;
+    snprintf(side->reason, sizeof side->reason, "%s", side->check.reason);
+    if (side->outcome == DLB_OUTCOME_MISMATCH)
+        condemn(contest, side);
+    return DLB_OK;
+}
+
+static enum dlb_status note_trial(void *context, const struct dlb_candidate *candidate,
+                                  const char *outcome, const char *reason, int rung,
+                                  int samples, double best_ns, double model_ns,
+                                  struct dlb_error *error)
+{
+    struct contest *contest = context;
+    const struct dlb_op *op = contest->item->operator->op;
+    const struct dlb_problem *problem = &contest->item->problem;
+    char shape[DLB_SHAPE_MAX], tiles[DLB_SHAPE_MAX];
+    if (!contest->session->run)
+        return DLB_OK;
+    dlb_descriptor_format(op, problem, shape);
+    dlb_candidate_format(op, candidate, tiles);
+    struct dlb_trial trial = {
+        .op = op->name,
+        .pass = dlb_pass_names[problem->pass],
+        .shape = shape,
+        .thread_set = contest->station->set.name,
+        .candidate = tiles,
+        .outcome = outcome,
+        .reason = reason,
+        .rung = rung,
+        .samples = samples,
+        .best_ns = best_ns,
+        .model_ns = model_ns,
+    };
+    return dlb_run_trial(contest->session->run, &trial, error);
+}
+
+/* What the search may take: an even share of the time that the remaining work leaves. */
+static double search_seconds(const struct contest *contest)
+{
+    const struct dlb_session *session = contest->session;
+    if (isinf(session->deadline_ns))
+        return INFINITY;
+    double left = (session->deadline_ns - dlb_clock_ns()) * 1e-9;
+    double mine = dlb_session_fixed_seconds(session, contest->item, contest->station);
+    double work_left = fmax(session->work_total - session->work_done, mine);
+    return fmax(0.1, (left - work_left) * mine / work_left);
+}
+
+/* --check --sweep: every legal candidate is verified, none is timed. */
+static enum dlb_status check_space(struct contest *contest, const struct dlb_space *space,
+                                   struct dlb_error *error)
+{
+    struct dlb_session *session = contest->session;
+    struct side *side = &contest->side[DLB_IMPL_NATIVE];
+    enum dlb_status status = DLB_OK;
+    for (int i = 0; i < space->n && !status && !dlb_session_stopped(session); i++) {
+        struct dlb_error why = {0};
+        side->candidate = space->candidate[i];
+        dlb_plan_release(side->plan);
+        side->plan = NULL;
+        if (contest->item->operator->op->plan(&contest->item->problem,
+                                              &contest->station->target, &side->candidate,
+                                              &side->plan, &why))
+            continue;
+        status = verify_side(contest, side, error);
+        session->candidates_tried++;
+        if (side->outcome == DLB_OUTCOME_MISMATCH)
+            return status;
+    }
+    return status;
+}
+
+/* Chooses the native candidate; side->plan stays NULL unless it is to be verified next.
+ */
+static enum dlb_status choose(struct contest *contest, const struct dlb_space *space,
+                              struct dlb_error *error)
+{
+    struct dlb_session *session = contest->session;
+    struct side *side = &contest->side[DLB_IMPL_NATIVE];
+    const struct dlb_op *op = contest->item->operator->op;
+    struct dlb_search_result result;
+    struct dlb_search search = {
+        .operator= contest->item->operator,
+        .problem = & contest->item->problem,
+        .target = &contest->station->target,
+        .space = space,
+        .expected = contest->expected,
+        .buffers = contest->buffers,
+        .pool = contest->pool,
+        .seconds = search_seconds(contest),
+        .block_ns = 4e5,
+        .stop = session->io.stop,
+        .note = note_trial,
+        .context = contest,
+    };
+    op->fallback(search.problem, search.target, &side->candidate);
+    side->tuned_from = "default";
+    if (!session->options->sweep || !space->n)
+        return DLB_OK;
+    enum dlb_status status = dlb_search_run(&search, &result, error);
+    if (status)
+        return status;
+    session->candidates_tried += result.timed;
+    if (result.mismatched) {
+        struct side wrong = {.impl = DLB_IMPL_NATIVE,
+                             .candidate = result.mismatch_candidate,
+                             .check = result.mismatch};
+        condemn(contest, &wrong);
+        session->mismatches += result.mismatched - 1;
+        if (!result.found) {
+            wrong.checked = true;
+            wrong.tuned_from = "search";
+            *side = wrong;
+        }
+    }
+    if (result.found) {
+        side->candidate = result.winner;
+        side->tuned_from = "search";
+    }
+    return DLB_OK;
+}
+
+static bool same_candidate(const struct dlb_candidate *a, const struct dlb_candidate *b)
+{
+    return a->algorithm == b->algorithm && !memcmp(a->tile, b->tile, sizeof a->tile);
+}
+
+/* Plans side->candidate and verifies it; a plan that cannot be made is an outcome. */
+static enum dlb_status ready_native(struct contest *contest, struct side *side,
+                                    struct dlb_error *error)
+{
+    struct dlb_error why = {0};
+    enum dlb_status status = contest->item->operator->op->plan(
+        &contest->item->problem, &contest->station->target, &side->candidate, &side->plan,
+        &why);
+    if (status == DLB_UNSUPPORTED) {
+        dismiss(side, DLB_OUTCOME_UNSUPPORTED, why.text);
+        return DLB_OK;
+    }
+    if (status == DLB_NOMEM) {
+        dismiss(side, DLB_OUTCOME_SKIPPED, why.text);
+        return DLB_OK;
+    }
+    if (status)
+        return dlb_fail(error, status, "%s", why.text);
+    return verify_side(contest, side, error);
+}
+
+static enum dlb_status prepare_native(struct contest *contest, struct dlb_error *error)
+{
+    struct dlb_session *session = contest->session;
+    const struct dlb_options *options = session->options;
+    const struct dlb_op *op = contest->item->operator->op;
+    struct side *side = &contest->side[DLB_IMPL_NATIVE];
+    struct dlb_space space = {0};
+    enum dlb_status status = DLB_OK;
+    if (options->candidate) {
+        status = dlb_candidate_parse(op, options->candidate, &side->candidate, error);
+        side->tuned_from = "option";
+        if (status)
+            return status;
+        const char *refused = op->refuse(&contest->item->problem,
+                                         &contest->station->target, &side->candidate);
+        if (refused) {
+            dismiss(side, DLB_OUTCOME_UNSUPPORTED, refused);
+            return DLB_OK;
+        }
+        return ready_native(contest, side, error);
+    }
+    if (options->sweep)
+        status = dlb_space_make(op, &contest->item->problem, &contest->station->target,
+                                &contest->station->rates, &space, error);
+    if (!status && options->check && options->sweep) {
+        side->tuned_from = "default";
+        status = check_space(contest, &space, error);
+    } else if (!status) {
+        status = choose(contest, &space, error);
+        if (!status && side->outcome != DLB_OUTCOME_MISMATCH)
+            status = ready_native(contest, side, error);
+    }
+    dlb_space_release(&space);
+    if (status || side->outcome != DLB_OUTCOME_OK || options->check || !options->sweep)
+        return status;
+    struct side *untuned = &contest->untuned;
+    untuned->tuned_from = "default";
+    op->fallback(&contest->item->problem, &contest->station->target, &untuned->candidate);
+    if (same_candidate(&untuned->candidate, &side->candidate))
+        return DLB_OK;
+    return ready_native(contest, untuned, error);
+}
+
+/* The fastest of oneDNN's formulations. */
+static enum dlb_status prepare_onednn(struct contest *contest, struct dlb_error *error)
+{
+    struct side *best = &contest->side[DLB_IMPL_ONEDNN];
+    const struct dlb_reference *reference = contest->item->operator->reference;
+    double best_ns = INFINITY;
+    enum dlb_status status = DLB_OK;
+    for (int formulation = 0; !status; formulation++) {
+        struct side trial = {.impl = DLB_IMPL_ONEDNN};
+        struct dlb_error why = {0};
+        enum dlb_status made = reference->onednn(
+            &contest->item->problem, contest->session->isa, contest->station->set.threads,
+            formulation, &trial.plan, &why);
+        if (made == DLB_UNSUPPORTED) {
+            if (formulation == 0)
+                dismiss(best, DLB_OUTCOME_UNSUPPORTED, why.text);
+            return DLB_OK;
+        }
+        if (made)
+            return dlb_fail(error, made, "%s", why.text);
+        status = verify_side(contest, &trial, error);
+        double ns = INFINITY;
+        bool right = !status && trial.outcome != DLB_OUTCOME_MISMATCH;
+        if (right && !contest->session->options->check)
+            ns = dlb_trial_ns(contest->pool, trial.plan, 5, 4e5);
+        if (formulation == 0 || (right && ns < best_ns)) {
+            dlb_plan_release(best->plan);
+            *best = trial;
+            best_ns = ns;
+        } else {
+            dlb_plan_release(trial.plan);
+        }
+    }
+    return status;
+}
+
+static enum dlb_status prepare_naive(struct contest *contest, struct dlb_error *error)
+{
+    struct side *side = &contest->side[DLB_IMPL_NAIVE];
+    enum dlb_status status = contest->item->operator->reference->naive(
+        &contest->item->problem, contest->station->set.threads, &side->plan, error);
+    return status ? status : verify_side(contest, side, error);
+}
+
+static bool can_be_timed(const struct side *side)
+{
+    return side->plan && side->outcome != DLB_OUTCOME_MISMATCH;
+}
+
+static enum dlb_status time_setup(struct contest *contest, struct side *side,
+                                  struct dlb_error *error)
+{
+    double start = dlb_clock_ns();
+    enum dlb_status status =
+        dlb_pool_bind_plan(contest->pool, side->plan, contest->buffers->data, error);
+    side->setup_ns = dlb_clock_ns() - start;
+    return status;
+}
+
+static enum dlb_status check_again(struct contest *contest, struct side *side,
+                                   struct dlb_error *error)
+{
+    struct dlb_check check = {0};
+    enum dlb_status status = dlb_verify_again(contest->expected, contest->buffers,
+                                              side->plan, contest->pool, &check, error);
+    if (!status && check.outcome == DLB_OUTCOME_MISMATCH) {
+        side->check = check;
+        condemn(contest, side);
+    }
+    return status;
+}
+
+static enum dlb_status write_row(struct contest *contest, const struct side *side,
+                                 const struct dlb_measured *measured,
+                                 const struct dlb_ratio *speedup,
+                                 double default_median_ns,
+                                 const struct dlb_weather *before,
+                                 const struct dlb_weather *after, struct dlb_error *error)
+{
+    struct dlb_row row = {0};
+    bool right = side->outcome != DLB_OUTCOME_MISMATCH;
+    struct dlb_entry entry = {
+        .impl = side->impl,
+        .plan = side->plan,
+        .candidate = side->tuned_from ? &side->candidate : NULL,
+        .tuned_from = side->tuned_from,
+        .check = side->checked ? &side->check : NULL,
+        .outcome = side->outcome,
+        .reason = side->reason,
+        .measured = right ? measured : NULL,
+        .speedup = right ? speedup : NULL,
+        .default_median_ns = default_median_ns,
+        .setup_ns = side->setup_ns,
+        .before = before,
+        .after = after,
+    };
+    if (entry.measured && measured->noisy && entry.outcome == DLB_OUTCOME_OK) {
+        entry.outcome = DLB_OUTCOME_NOISY;
+        entry.reason = "too few clean samples could be had: the machine was disturbed";
+    }
+    dlb_row_fill(contest->session, contest->item, contest->station, &entry, &row);
+    enum dlb_status status =
+        dlb_session_record(contest->session, &row, entry.measured, error);
+    dlb_row_release(&row);
+    return status;
+}
+
+static double seconds_per_arm(const struct contest *contest)
+{
+    const struct dlb_session *session = contest->session;
+    return isinf(session->deadline_ns) ? 5 : 1;
+}
+
+/* Times all right sides together and writes the rows of the wanted implementations. */
+static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
+{
+    struct dlb_session *session = contest->session;
+    struct side *sides[DLB_IMPLS + 1] = {
+        &contest->side[DLB_IMPL_NATIVE], &contest->side[DLB_IMPL_ONEDNN],
+        &contest->side[DLB_IMPL_NAIVE], &contest->untuned};
+    struct side *arm[DLB_ARMS_MAX];
+    struct dlb_plan *plan[DLB_ARMS_MAX];
+    struct dlb_measured measured[DLB_ARMS_MAX] = {0};
+    struct dlb_ratio ratio[DLB_ARMS_MAX] = {0};
+    struct dlb_weather before, after;
+    int arms = 0;
+    enum dlb_status status = DLB_OK;
+    for (int i = 0; i <= DLB_IMPLS && !status; i++) {
+        if (!can_be_timed(sides[i]))
+            continue;
+        status = time_setup(contest, sides[i], error);
+        plan[arms] = sides[i]->plan;
+        arm[arms++] = sides[i];
+    }
+    struct dlb_gauge gauge = {
+        .pool = contest->pool,
+        .isa = session->isa,
+        .best_probe = contest->station->best_probe,
+        .cache_state = session->cache_state,
+        .evict_bytes = dlb_session_evict_bytes(session),
+        .min_seconds = 0.3,
+        .max_seconds = seconds_per_arm(contest),
+        .min_samples = 21,
+        .ci_width = 0.01,
+        .seed = (uint64_t)session->options->seed,
+    };
+    dlb_weather_read(&before);
+    if (!status && arms)
+        status = dlb_measure(&gauge, plan, arms, measured, ratio, error);
+    dlb_weather_read(&after);
+    contest->station->best_probe = fmax(contest->station->best_probe, gauge.best_probe);
+    /* Native sides first: fetching the others overwrites the outputs that they left. */
+    for (int i = 0; i < arms && !status; i++)
+        status = check_again(contest, arm[i], error);
+
+    const struct dlb_ratio *speedup = NULL;
+    double default_median_ns = NAN;
+    for (int i = 0; i < arms; i++) {
+        if (arm[i]->impl == DLB_IMPL_ONEDNN && arm[0]->impl == DLB_IMPL_NATIVE)
+            speedup = &ratio[i];
+        if (arm[i]->tuned_from && !strcmp(arm[i]->tuned_from, "default"))
+            default_median_ns = measured[i].summary.median;
+    }
+    for (int impl = 0; impl < DLB_IMPLS && !status; impl++) {
+        if (!contest->wanted[impl])
+            continue;
+        const struct side *side = &contest->side[impl];
+        bool native = impl == DLB_IMPL_NATIVE;
+        int at = 0;
+        while (at < arms && arm[at] != side)
+            at++;
+        status = write_row(contest, side, at < arms ? &measured[at] : NULL,
+                           native ? speedup : NULL, native ? default_median_ns : NAN,
+                           &before, &after, error);
+    }
+    for (int i = 0; i < arms; i++)
+        dlb_measured_release(&measured[i]);
+    return status;
+}
+
+enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_case *item,
+                                struct dlb_station *station,
+                                const struct dlb_expected *expected,
+                                struct dlb_buffers *buffers, struct dlb_error *error)
+{
+    struct contest contest = {.session = session,
+                              .item = item,
+                              .station = station,
+                              .expected = expected,
+                              .buffers = buffers};
+    bool any = false;
+    for (int impl = 0; impl < DLB_IMPLS; impl++) {
+        contest.side[impl].impl = impl;
+        contest.wanted[impl] =
+            session->impl[impl] && !dlb_session_find(session, item, station, impl);
+        any |= contest.wanted[impl];
+    }
+    if (!any)
+        return DLB_OK;
+    enum dlb_status status =
+        dlb_pool_open(session->topology, &station->set, &contest.pool, error);
+    if (status)
+        return status;
+    /* A resumed pair is measured whole again, since its ratio needs both sides. */
+    if (session->impl[DLB_IMPL_NATIVE])
+        status = prepare_native(&contest, error);
+    if (!status && dlb_session_stopped(session))
+        status = DLB_INTERRUPTED;
+    if (!status && session->impl[DLB_IMPL_ONEDNN])
+        status = prepare_onednn(&contest, error);
+    if (!status && session->impl[DLB_IMPL_NAIVE])
+        status = prepare_naive(&contest, error);
+    if (!status && session->options->check) {
+        for (int impl = 0; impl < DLB_IMPLS && !status; impl++)
+            if (contest.wanted[impl])
+                status = write_row(&contest, &contest.side[impl], NULL, NULL, NAN, NULL,
+                                   NULL, error);
+    } else if (!status) {
+        status = measure(&contest, error);
+    }
+    for (int impl = 0; impl < DLB_IMPLS; impl++)
+        dlb_plan_release(contest.side[impl].plan);
+    dlb_plan_release(contest.untuned.plan);
+    dlb_pool_close(contest.pool);
+    return status;
+}

@@ -1,0 +1,594 @@
+#include "measure/session_internal.h"
+
+#include "measure/timer.h"
+#include "record/export.h"
+#include "record/manifest.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double default_sweep_budget = 210, naive_gflops = 0.3;
+
+bool dlb_session_stopped(const struct dlb_session *session)
+{
+    return session->io.stop && *session->io.stop;
+}
+
+size_t dlb_session_evict_bytes(const struct dlb_session *session)
+{
+    const struct dlb_topology *topology = session->topology;
+    if (session->cache_state == DLB_CACHE_HOT)
+        return 0;
+    size_t private_bytes = topology->cache[2].bytes * (size_t)topology->cores;
+    size_t shared_bytes = topology->cache[3].bytes * (size_t)dlb_max(1, topology->l3s);
+    return 2 * (private_bytes + shared_bytes);
+}
+
+double dlb_session_fixed_seconds(const struct dlb_session *session,
+                                 const struct dlb_case *item,
+                                 const struct dlb_station *station)
+{
+    const struct dlb_op *op = item->operator->op;
+    double peak = station->rates.peak_gflops > 0 ? station->rates.peak_gflops : 50;
+    double flops = op->flops(&item->problem), bytes = op->bytes(&item->problem);
+    double once = fmax(flops / (0.6 * peak), bytes / 5) * 1e-9;
+    double checks = 8 * once + 6 * bytes * 1e-9;
+    if (session->impl[DLB_IMPL_NAIVE] || !dlb_onednn_version())
+        checks += 3 * flops / (naive_gflops * station->set.threads) * 1e-9;
+    if (session->options->check)
+        return checks;
+    int arms = session->impl[DLB_IMPL_NATIVE] + session->impl[DLB_IMPL_ONEDNN] +
+               session->impl[DLB_IMPL_NAIVE] +
+               (session->options->sweep && session->impl[DLB_IMPL_NATIVE]);
+    return checks + arms * (0.05 + fmax(0.4, 16 * once));
+}
+
+static enum dlb_status parse_name(const char *option, const char *text,
+                                  const char *const *names, int n, int *value,
+                                  struct dlb_error *error)
+{
+    char accepted[256] = "";
+    for (int i = 0; i < n; i++) {
+        if (!strcmp(text, names[i])) {
+            *value = i;
+            return DLB_OK;
+        }
+        size_t used = strlen(accepted);
+        snprintf(accepted + used, sizeof accepted - used, "%s%s", i ? ", " : "",
+                 names[i]);
+    }
+    const char *near = dlb_nearest(text, names, n);
+    return dlb_fail(error, DLB_INVALID, "%s does not know '%s'; accepted: %s%s%s%s.",
+                    option, text, accepted, near ? "; did you mean " : "",
+                    near ? near : "", near ? "?" : "");
+}
+
+/* Calls fn for each comma-separated word of list. */
+static enum dlb_status each_word(const char *list,
+                                 enum dlb_status (*fn)(struct dlb_session *, const char *,
+                                                       struct dlb_error *),
+                                 struct dlb_session *session, struct dlb_error *error)
+{
+    enum dlb_status status = DLB_OK;
+    char *copy = strdup(list), *rest = copy, *word;
+    if (!copy)
+        return dlb_fail(error, DLB_NOMEM, "No memory is left.");
+    while (!status && (word = strsep(&rest, ",")))
+        status = fn(session, word, error);
+    free(copy);
+    return status;
+}
+
+static enum dlb_status take_impl(struct dlb_session *session, const char *word,
+                                 struct dlb_error *error)
+{
+    int impl;
+    enum dlb_status status =
+        parse_name("--impl", word, dlb_impl_names, DLB_IMPLS, &impl, error);
+    if (!status && impl == DLB_IMPL_ONEDNN && !dlb_onednn_version())
+        return dlb_fail(
+            error, DLB_UNSUPPORTED,
+            "--impl onednn: this build has no oneDNN; accepted: native, naive.");
+    if (!status)
+        session->impl[impl] = true;
+    return status;
+}
+
+static enum dlb_status choose_impls(struct dlb_session *session, struct dlb_error *error)
+{
+    if (session->options->impl)
+        return each_word(session->options->impl, take_impl, session, error);
+    session->impl[DLB_IMPL_NATIVE] = true;
+    session->impl[DLB_IMPL_ONEDNN] = dlb_onednn_version() != NULL;
+    return DLB_OK;
+}
+
+static const struct dlb_operator *find_operator(const struct dlb_session *session,
+                                                const char *name)
+{
+    for (int i = 0; i < session->io.operators_n; i++)
+        if (!strcmp(session->io.operators[i].op->name, name))
+            return &session->io.operators[i];
+    return NULL;
+}
+
+/* The cases of one operator word: shapes, a suite file, or the default suite. */
+static enum dlb_status take_operator(struct dlb_session *session, const char *word,
+                                     struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    const struct dlb_operator *operator= find_operator(session, word);
+    if (!operator) {
+        const char *names[DLB_WORDS_MAX];
+        int n = (int)dlb_min(session->io.operators_n, DLB_WORDS_MAX), value;
+        for (int i = 0; i < n; i++)
+            names[i] = session->io.operators[i].op->name;
+        return parse_name("--op", word, names, n, &value, error);
+    }
+    if (options->shapes_n) {
+        for (int i = 0; i < options->shapes_n; i++) {
+            enum dlb_status status =
+                dlb_suite_add(operator, options->shapes[i], &session->suite, error);
+            if (status)
+                return status;
+        }
+        return DLB_OK;
+    }
+    char path[4096];
+    if (options->suite)
+        snprintf(path, sizeof path, "%s", options->suite);
+    else
+        snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, operator->suite);
+    return dlb_suite_read(path, operator, & session->suite, error);
+}
+
+static enum dlb_status read_cases(struct dlb_session *session, struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    enum dlb_status status = DLB_OK;
+    if (options->op && strcmp(options->op, "all"))
+        status = each_word(options->op, take_operator, session, error);
+    else if (options->suite && !options->op)
+        status = dlb_suite_read(options->suite, NULL, &session->suite, error);
+    else if (options->op)
+        for (int i = 0; i < session->io.operators_n && !status; i++)
+            status = take_operator(session, session->io.operators[i].op->name, error);
+    else
+        status = dlb_fail(error, DLB_INVALID,
+                          "Nothing to do: name an operator (--op conv) or a suite "
+                          "(--suite FILE); --help lists all options.");
+    if (!status && options->mb)
+        status = dlb_suite_set_minibatch(&session->suite, options->mb, error);
+    return status;
+}
+
+/* The pass and the accuracy class of the command line, for every case. */
+static enum dlb_status set_classes(struct dlb_session *session, struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    int pass = DLB_FWD, accuracy = DLB_EXACT;
+    enum dlb_status status = DLB_OK;
+    if (options->pass)
+        status = parse_name("--pass", options->pass, dlb_pass_names, DLB_PASS_COUNT,
+                            &pass, error);
+    if (!status && options->accuracy)
+        status = parse_name("--accuracy", options->accuracy, dlb_accuracy_names,
+                            DLB_ACCURACY_COUNT, &accuracy, error);
+    for (int i = 0; i < session->suite.cases_n && !status; i++) {
+        struct dlb_case *item = &session->suite.cases[i];
+        if (!(item->operator->op->passes & 1u << pass))
+            return dlb_fail(error, DLB_UNSUPPORTED,
+                            "--pass %s: %s does not have this pass; it has fwd.",
+                            dlb_pass_names[pass], item->operator->op->name);
+        item->problem.pass = pass;
+        item->problem.accuracy = accuracy;
+    }
+    return status;
+}
+
+static enum dlb_status prepare_isa(struct dlb_session *session, struct dlb_error *error)
+{
+    const char *name = session->options->isa;
+    if (!name)
+        name = getenv("DLBENCH_ISA");
+    session->isa = dlb_isa_best();
+    if (!name || !*name)
+        return DLB_OK;
+    enum dlb_status status = dlb_isa_parse(name, &session->isa, error);
+    if (status || !dlb_onednn_version())
+        return status;
+    return dlb_onednn_cap_isa(session->isa, error);
+}
+
+static enum dlb_status prepare_stations(struct dlb_session *session,
+                                        struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    struct dlb_thread_set *set = calloc(DLB_THREAD_SETS_MAX, sizeof *set);
+    enum dlb_status status = DLB_OK;
+    if (set)
+        session->station = calloc(DLB_THREAD_SETS_MAX, sizeof *session->station);
+    if (!set || !session->station) {
+        free(set);
+        return dlb_fail(error, DLB_NOMEM, "No memory is left for the thread sets.");
+    }
+    status =
+        dlb_thread_sets_parse(session->topology, options->threads, options->oversubscribe,
+                              set, &session->stations, error);
+    for (int i = 0; i < session->stations && !status; i++) {
+        struct dlb_station *station = &session->station[i];
+        station->set = set[i];
+        station->noise_floor = NAN;
+        station->target = (struct dlb_target){
+            .isa = session->isa,
+            .threads = set[i].threads,
+            .l1d_bytes = session->topology->cache[1].bytes,
+            .l2_bytes = session->topology->cache[2].bytes,
+            .l3_bytes = set[i].l3_bytes_per_thread,
+        };
+        if (set[i].threads > session->station[session->widest].set.threads)
+            session->widest = i;
+    }
+    free(set);
+    return status;
+}
+
+/* From the command line to everything that a run needs and that can be judged beforehand.
+ */
+static enum dlb_status prepare(struct dlb_session *session, struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    int cache_state = DLB_CACHE_HOT;
+    enum dlb_status status = prepare_isa(session, error);
+    if (!status && options->export_to)
+        status = dlb_export_check(options->export_to, error);
+    if (!status && options->cache_state)
+        status = parse_name("--cache-state", options->cache_state, dlb_cache_state_names,
+                            DLB_CACHE_STATES, &cache_state, error);
+    session->cache_state = cache_state;
+    if (!status)
+        status = choose_impls(session, error);
+    if (!status)
+        status = read_cases(session, error);
+    if (!status)
+        status = set_classes(session, error);
+    if (!status)
+        status = dlb_topology_load(options->topology, &session->topology, error);
+    if (!status)
+        status = prepare_stations(session, error);
+    if (!status && session->topology->synthetic && !options->dry_run)
+        return dlb_fail(
+            error, DLB_INVALID,
+            "--topology describes another machine, on which nothing can be timed; "
+            "add --dry-run to see the plan for it.");
+    return status;
+}
+
+/* Ceilings of one thread set, and its noise floor from an A/A pair of the first problem.
+ */
+static enum dlb_status gauge_station(struct dlb_session *session,
+                                     struct dlb_station *station, struct dlb_error *error)
+{
+    struct dlb_pool *pool = NULL;
+    enum dlb_status status =
+        dlb_pool_open(session->topology, &station->set, &pool, error);
+    if (status)
+        return status;
+    status = dlb_ceilings_measure(pool, session->topology, session->isa, 1.0,
+                                  &station->rates, error);
+    station->best_probe = dlb_probe_gflops(pool, session->isa, 3e6);
+    dlb_pool_close(pool);
+    return status;
+}
+
+static enum dlb_status measure_noise(struct dlb_session *session,
+                                     struct dlb_station *station,
+                                     struct dlb_buffers *buffers,
+                                     const struct dlb_case *item, struct dlb_error *error)
+{
+    const struct dlb_op *op = item->operator->op;
+    struct dlb_candidate candidate;
+    struct dlb_plan *plan = NULL;
+    struct dlb_pool *pool = NULL;
+    struct dlb_ratio ratio;
+    op->fallback(&item->problem, &station->target, &candidate);
+    enum dlb_status status =
+        dlb_pool_open(session->topology, &station->set, &pool, error);
+    if (status)
+        return status;
+    struct dlb_error why = {0};
+    if (op->plan(&item->problem, &station->target, &candidate, &plan, &why))
+        goto out;
+    struct dlb_gauge gauge = {
+        .pool = pool,
+        .isa = session->isa,
+        .best_probe = station->best_probe,
+        .min_seconds = 0.3,
+        .max_seconds = 1,
+        .min_samples = 21,
+        .ci_width = 0.01,
+        .seed = (uint64_t)session->options->seed,
+    };
+    dlb_buffers_fill(buffers, DLB_FILL_DENSE, op->reduction(&item->problem), 1, pool);
+    status = dlb_pool_bind_plan(pool, plan, buffers->data, error);
+    if (!status)
+        status = dlb_noise_floor(&gauge, plan, &station->noise_floor, &ratio, error);
+    station->best_probe = fmax(station->best_probe, gauge.best_probe);
+out:
+    dlb_plan_release(plan);
+    dlb_pool_close(pool);
+    return status;
+}
+
+static enum dlb_status write_manifest(struct dlb_session *session, const char *state,
+                                      struct dlb_error *error)
+{
+    struct dlb_fact *facts = NULL;
+    int facts_n = 0;
+    char key[256];
+    if (!session->run)
+        return DLB_OK;
+    struct dlb_manifest_ceiling *ceiling =
+        calloc((size_t)session->stations, sizeof *ceiling);
+    if (!ceiling)
+        return dlb_fail(error, DLB_NOMEM, "No memory is left for the manifest.");
+    enum dlb_status status =
+        dlb_facts_collect(session->topology, &facts, &facts_n, error);
+    if (status)
+        goto out;
+    double floor = NAN;
+    for (int i = 0; i < session->stations; i++) {
+        const struct dlb_station *station = &session->station[i];
+        snprintf(ceiling[i].thread_set, sizeof ceiling[i].thread_set, "%s",
+                 station->set.name);
+        snprintf(ceiling[i].isa, sizeof ceiling[i].isa, "%s", dlb_isa_name(session->isa));
+        ceiling[i].threads = station->set.threads;
+        ceiling[i].rates = station->rates;
+        floor = fmax(floor, station->noise_floor);
+    }
+    dlb_machine_key(session->topology, key);
+    struct dlb_manifest manifest = {
+        .state = state,
+        .argc = session->io.argc,
+        .argv = session->io.argv,
+        .facts = facts,
+        .facts_n = facts_n,
+        .machine_key = key,
+        .ceilings = ceiling,
+        .ceilings_n = session->stations,
+        .noise_floor = floor,
+        .seed = session->options->seed,
+    };
+    status = dlb_run_manifest(session->run, &manifest, error);
+out:
+    dlb_facts_release(facts, facts_n);
+    free(ceiling);
+    return status;
+}
+
+static enum dlb_status open_run(struct dlb_session *session, struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    char what[DLB_NAME_MAX + 16], path[4096];
+    enum dlb_status status;
+    if (options->check)
+        return DLB_OK;
+    if (options->resume)
+        return dlb_run_resume(options->resume, &session->run, error);
+    snprintf(what, sizeof what, "%s", session->suite.name);
+    if (options->out)
+        status = dlb_run_create(NULL, options->out, what, &session->run, error);
+    else
+        status = dlb_run_create(DLBENCH_SOURCE_DIR "/results", NULL, what, &session->run,
+                                error);
+    if (status)
+        return status;
+    snprintf(path, sizeof path, "%s/topology.xml", dlb_run_path(session->run));
+    return dlb_topology_export(session->topology, path, error);
+}
+
+/* Rows "skipped" for a problem that cannot be held. */
+static enum dlb_status skip_case(struct dlb_session *session, const struct dlb_case *item,
+                                 const char *reason, struct dlb_error *error)
+{
+    enum dlb_status status = DLB_OK;
+    for (int s = 0; s < session->stations; s++) {
+        for (int impl = 0; impl < DLB_IMPLS && !status; impl++) {
+            if (!session->impl[impl] ||
+                dlb_session_find(session, item, &session->station[s], impl))
+                continue;
+            struct dlb_row row = {0};
+            struct dlb_entry entry = {.impl = impl,
+                                      .outcome = DLB_OUTCOME_SKIPPED,
+                                      .reason = reason,
+                                      .default_median_ns = NAN};
+            dlb_row_fill(session, item, &session->station[s], &entry, &row);
+            status = dlb_session_record(session, &row, NULL, error);
+            dlb_row_release(&row);
+        }
+    }
+    return status;
+}
+
+static bool finished(const struct dlb_session *session, const struct dlb_case *item)
+{
+    for (int s = 0; s < session->stations; s++)
+        for (int impl = 0; impl < DLB_IMPLS; impl++)
+            if (session->impl[impl] &&
+                !dlb_session_find(session, item, &session->station[s], impl))
+                return false;
+    return true;
+}
+
+static void show_progress(struct dlb_session *session, const struct dlb_case *item,
+                          const struct dlb_station *station)
+{
+    char what[DLB_NAME_MAX + 64];
+    snprintf(what, sizeof what, "%s, thread set %s", item->name, station->set.name);
+    dlb_progress_update(session->progress, session->work_done / session->work_total,
+                        what);
+}
+
+static enum dlb_status run_case(struct dlb_session *session, const struct dlb_case *item,
+                                struct dlb_error *error)
+{
+    const struct dlb_op *op = item->operator->op;
+    struct dlb_buffers buffers = {0};
+    struct dlb_expected *expected = NULL;
+    struct dlb_pool *pool = NULL;
+    enum dlb_status status = DLB_OK;
+    /* Inputs and outputs, both fills, expected values, bounds, and the reordered copies.
+     */
+    double need = 5 * dlb_buffers_bytes(op, &item->problem);
+    double have = (double)dlb_memory_available();
+    if (need > have) {
+        char reason[160];
+        snprintf(reason, sizeof reason,
+                 "needs about %.1f GiB of memory, %.1f GiB are free", need / (1 << 30),
+                 have / (1 << 30));
+        return skip_case(session, item, reason, error);
+    }
+    show_progress(session, item, &session->station[0]);
+    status = dlb_pool_open(session->topology, &session->station[session->widest].set,
+                           &pool, error);
+    if (!status)
+        status = dlb_buffers_make(op, &item->problem, pool, &buffers, error);
+    if (!status)
+        status = dlb_expected_make(item->operator, & item->problem, pool,
+                                   !dlb_onednn_version(),
+                                   (uint64_t)session->options->seed, &expected, error);
+    dlb_pool_close(pool);
+    for (int s = 0; s < session->stations && !status; s++) {
+        struct dlb_station *station = &session->station[s];
+        if (dlb_session_stopped(session)) {
+            status = DLB_INTERRUPTED;
+            break;
+        }
+        show_progress(session, item, station);
+        if (isnan(station->noise_floor) && !session->options->check)
+            status = measure_noise(session, station, &buffers, item, error);
+        if (!status)
+            status = dlb_contest_run(session, item, station, expected, &buffers, error);
+        session->work_done += dlb_session_fixed_seconds(session, item, station);
+    }
+    dlb_expected_release(expected);
+    dlb_buffers_release(&buffers);
+    return status;
+}
+
+static double total_work(const struct dlb_session *session)
+{
+    double work = 0;
+    for (int i = 0; i < session->suite.cases_n; i++)
+        for (int s = 0; s < session->stations; s++)
+            work += dlb_session_fixed_seconds(session, &session->suite.cases[i],
+                                              &session->station[s]);
+    return work;
+}
+
+static enum dlb_status run_all(struct dlb_session *session, struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    enum dlb_status status = DLB_OK;
+    for (int s = 0; s < session->stations && !status && !options->check; s++)
+        status = gauge_station(session, &session->station[s], error);
+    if (!status)
+        status = open_run(session, error);
+    if (!status)
+        status = write_manifest(session, "running", error);
+    if (status)
+        return status;
+    double budget = options->budget_seconds;
+    if (!(budget > 0) && options->sweep && !options->check)
+        budget = fmax(default_sweep_budget, 2 * total_work(session));
+    session->deadline_ns = budget > 0 ? session->start_ns + budget * 1e9 : INFINITY;
+    session->work_total = total_work(session);
+    dlb_screen_head(session);
+    session->progress = dlb_progress_make(session->io.progress, options->quiet,
+                                          budget > 0 ? budget : session->work_total);
+    for (int i = 0; i < session->suite.cases_n && !status; i++) {
+        const struct dlb_case *item = &session->suite.cases[i];
+        if (dlb_session_stopped(session)) {
+            status = DLB_INTERRUPTED;
+        } else if (finished(session, item)) {
+            for (int s = 0; s < session->stations; s++)
+                session->work_done +=
+                    dlb_session_fixed_seconds(session, item, &session->station[s]);
+        } else {
+            status = run_case(session, item, error);
+        }
+        if (!status || status == DLB_INTERRUPTED)
+            dlb_screen_case(session, item);
+    }
+    return status;
+}
+
+static int exit_status_of(const struct dlb_session *session, enum dlb_status status)
+{
+    int timed = 0, noisy = 0;
+    if (status == DLB_INTERRUPTED)
+        return DLB_EXIT_INCOMPLETE;
+    if (status)
+        return session->rows ? DLB_EXIT_INCOMPLETE : DLB_EXIT_USAGE;
+    if (session->mismatches)
+        return DLB_EXIT_MISMATCH;
+    for (int i = 0; i < session->rows; i++) {
+        const char *text = dlb_row_get_text(&session->row[i], DLB_COL_STATUS);
+        noisy += !strcmp(text, dlb_outcome_names[DLB_OUTCOME_NOISY]);
+        timed += !strcmp(text, dlb_outcome_names[DLB_OUTCOME_OK]);
+    }
+    return noisy > timed ? DLB_EXIT_NOISY : DLB_EXIT_OK;
+}
+
+/* Closes the run; a failure here must not hide the one that came before. */
+static enum dlb_status close_run(struct dlb_session *session, enum dlb_status status,
+                                 struct dlb_error *error)
+{
+    bool interrupted = status == DLB_INTERRUPTED;
+    dlb_progress_release(session->progress);
+    if (session->run || session->options->check)
+        dlb_screen_summary(session, interrupted);
+    if (!session->run || (status && !interrupted))
+        return status;
+    enum dlb_status closing =
+        write_manifest(session, interrupted ? "interrupted" : "finished", error);
+    if (!closing && !interrupted && session->options->export_to)
+        closing = dlb_export_write(session->options->export_to,
+                                   dlb_run_path(session->run), error);
+    return status ? status : closing;
+}
+
+enum dlb_status dlb_session_run(const struct dlb_options *options,
+                                const struct dlb_session_io *io, int *exit_status,
+                                struct dlb_error *error)
+{
+    struct dlb_session session = {.options = options,
+                                  .io = *io,
+                                  .start_ns = dlb_clock_ns(),
+                                  .deadline_ns = INFINITY};
+    enum dlb_status status = prepare(&session, error);
+    if (!status && options->dry_run) {
+        status = dlb_session_dry_run(&session, error);
+        *exit_status = status ? DLB_EXIT_USAGE : DLB_EXIT_OK;
+        goto out;
+    }
+    if (!status)
+        status = dlb_pool_check_runtime(error);
+    if (!status)
+        status = run_all(&session, error);
+    status = close_run(&session, status, error);
+    *exit_status = exit_status_of(&session, status);
+    if (status == DLB_INTERRUPTED)
+        status = DLB_OK;
+out:
+    for (int i = 0; i < session.rows; i++)
+        dlb_row_release(&session.row[i]);
+    free(session.row);
+    dlb_run_close(session.run);
+    dlb_suite_release(&session.suite);
+    free(session.station);
+    dlb_topology_release(session.topology);
+    return status;
+}

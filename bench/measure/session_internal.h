@@ -1,0 +1,111 @@
+/*
+ * session_internal.h - what the files of the session share: session.c prepares and
+ * closes, dry_run.c prints a plan, contest.c takes one problem on one thread set
+ * from candidates to rows, session_rows.c fills rows, screen.c prints.
+ */
+#ifndef DLB_MEASURE_SESSION_INTERNAL_H
+#define DLB_MEASURE_SESSION_INTERNAL_H
+
+#include "machine/ceilings.h"
+#include "machine/environment.h"
+#include "measure/paired.h"
+#include "measure/progress.h"
+#include "measure/session.h"
+#include "measure/verify.h"
+#include "record/run.h"
+#include "suite/suite.h"
+#include "tune/space.h"
+
+enum dlb_impl { DLB_IMPL_NATIVE, DLB_IMPL_ONEDNN, DLB_IMPL_NAIVE, DLB_IMPLS };
+extern const char *const dlb_impl_names[DLB_IMPLS];
+
+/* A thread set and what was measured of it in this session. */
+struct dlb_station {
+    struct dlb_thread_set set;
+    struct dlb_target target;
+    struct dlb_rates rates;
+    double best_probe;  /* GFLOP/s of the FMA probe */
+    double noise_floor; /* NaN when not measured */
+};
+
+struct dlb_session {
+    const struct dlb_options *options;
+    struct dlb_session_io io;
+    enum dlb_isa isa;
+    enum dlb_cache_state cache_state;
+    bool impl[DLB_IMPLS];
+    struct dlb_topology *topology;
+    struct dlb_station *station;
+    int stations;
+    int widest; /* station with the most threads: verification's expected values */
+    struct dlb_suite suite;
+    struct dlb_run *run; /* NULL with --check */
+    struct dlb_progress *progress;
+    struct dlb_row *row; /* all rows of the run, resumed ones too */
+    int rows;
+    double start_ns, deadline_ns; /* deadline INFINITY without a budget */
+    double work_done, work_total; /* for the progress bar and for sharing the budget */
+    int mismatches, candidates_tried;
+    char repro[1024]; /* of the first mismatch */
+};
+
+/* True once Ctrl-C was pressed. */
+bool dlb_session_stopped(const struct dlb_session *session);
+
+/* Expected wall seconds of one problem on one thread set, without the search. */
+double dlb_session_fixed_seconds(const struct dlb_session *session,
+                                 const struct dlb_case *item,
+                                 const struct dlb_station *station);
+
+/* Bytes to sweep so that nothing of a problem stays cached; 0 when the caches stay hot.
+ */
+size_t dlb_session_evict_bytes(const struct dlb_session *session);
+
+/* One problem on one thread set.  expected and buffers belong to the problem.  Appends
+ * the rows; DLB_INTERRUPTED when the stop flag cut it short before there was a row. */
+enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_case *item,
+                                struct dlb_station *station,
+                                const struct dlb_expected *expected,
+                                struct dlb_buffers *buffers, struct dlb_error *error);
+
+/* What a row is made of, beyond the session, the case and the station. */
+struct dlb_entry {
+    enum dlb_impl impl;
+    const struct dlb_plan *plan;           /* NULL when there is none */
+    const struct dlb_candidate *candidate; /* native only, else NULL */
+    const char *tuned_from;                /* native only, else NULL */
+    const struct dlb_check *check;         /* NULL when it was not checked */
+    enum dlb_outcome outcome;
+    const char *reason;
+    const struct dlb_measured *measured; /* NULL when it was not timed */
+    const struct dlb_ratio *speedup;     /* NULL when there is none */
+    double default_median_ns;            /* NaN when not measured */
+    double setup_ns;
+    const struct dlb_weather *before, *after; /* NULL when not timed */
+};
+
+/* Fills everything but what dlb_run_append sets. */
+void dlb_row_fill(const struct dlb_session *session, const struct dlb_case *item,
+                  const struct dlb_station *station, const struct dlb_entry *entry,
+                  struct dlb_row *row);
+
+/* Appends the samples and the row, keeps a copy in session->row. */
+enum dlb_status dlb_session_record(struct dlb_session *session, struct dlb_row *row,
+                                   const struct dlb_measured *measured,
+                                   struct dlb_error *error);
+
+/* The finished row of this key, or NULL. */
+const struct dlb_row *dlb_session_find(const struct dlb_session *session,
+                                       const struct dlb_case *item,
+                                       const struct dlb_station *station,
+                                       enum dlb_impl impl);
+
+/* The screen. */
+void dlb_screen_head(const struct dlb_session *session);
+void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *item);
+void dlb_screen_summary(const struct dlb_session *session, bool interrupted);
+
+/* Prints what would be done; --dry-run. */
+enum dlb_status dlb_session_dry_run(struct dlb_session *session, struct dlb_error *error);
+
+#endif
