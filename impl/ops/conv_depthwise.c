@@ -9,8 +9,7 @@
  * Units     elements; a row is one output row of one image
  * Tiles     mr pixels x nr channels in registers; rows a block: a block runs through its
  *           rows for one group of nr channels before it takes the next
- * Padding   is neither read nor multiplied: pixels that share one range of valid kw are a
- *           call; kh outside the input are left out
+ * Padding   is neither read nor multiplied: taps outside the input are left out
  * Work items and barriers   a grid of threads over rows x vectors of channels; no barrier
  *           in run, one in bind
  * Scratch   none
@@ -57,42 +56,20 @@ const struct dlb_depthwise_tile *dlb_depthwise_find(enum dlb_isa isa, int mr, in
     return NULL;
 }
 
-/* Neighbouring pixels with the same valid kw. */
-struct span {
-    int64_t x, pixels, kw_begin, kw_end;
-};
-
 struct depthwise {
     struct dlb_plan plan;
     struct dlb_conv_shape s;
     const struct dlb_depthwise_kernels *kernels;
-    /* By vectors (1 or nv) and whether mr pixels are there. */
-    const struct dlb_depthwise_tile *wide, *narrow, *wide_pixel, *narrow_pixel;
+    /* nv vectors, and one for what is left over. */
+    const struct dlb_depthwise_tile *wide, *narrow;
     int lanes;
     bool stream;
     int64_t rows_block, vectors, weights_ld;
     struct dlb_conv_grid grid;
-    struct span *spans;
-    int spans_n;
     float *packed;
     const float *src, *bias;
     float *dst;
 };
-
-static void make_spans(struct depthwise *p)
-{
-    const struct dlb_conv_shape *s = &p->s;
-    for (int64_t x = 0; x < s->ow; x++) {
-        int64_t begin, end;
-        dlb_conv_valid_taps(x, s->iw, s->kw, s->sw, s->pw, s->dw, &begin, &end);
-        end = dlb_max(begin, end);
-        struct span *last = p->spans_n ? &p->spans[p->spans_n - 1] : NULL;
-        if (last && last->kw_begin == begin && last->kw_end == end)
-            last->pixels++;
-        else
-            p->spans[p->spans_n++] = (struct span){x, 1, begin, end};
-    }
-}
 
 static void share(const struct depthwise *p, const struct dlb_team *team, int64_t *rows,
                   int64_t *vectors)
@@ -132,6 +109,11 @@ static void run_row(const struct depthwise *p, int64_t row, int64_t channel, boo
     dlb_conv_valid_taps(y, s->ih, s->kh, s->sh, s->ph, s->dh, &kh_begin, &kh_end);
     struct dlb_depthwise call = {
         .src = p->src,
+        .start = ((image * s->ih + y * s->sh - s->ph) * s->iw - s->pw) * s->ic + channel,
+        .x_first = -s->pw,
+        .x_step = s->sw,
+        .x_tap = s->dw + 1,
+        .x_size = s->iw,
         .pixel = s->sw * s->ic,
         .line = (s->dh + 1) * s->iw * s->ic,
         .column = (s->dw + 1) * s->ic,
@@ -141,33 +123,23 @@ static void run_row(const struct depthwise *p, int64_t row, int64_t channel, boo
         .kh_begin = kh_begin,
         .kh_end = kh_end,
         .bias = p->bias ? p->bias + channel : NULL,
+        .dst = p->dst + row * s->ow * s->oc + channel,
         .dst_ld = s->oc,
+        .pixels = s->ow,
         .lanes = (int)dlb_min(p->lanes, s->oc - channel),
         .relu = s->relu,
         .stream = p->stream,
     };
-    bool three = s->kh == 3 && s->kw == 3;
-    int64_t start = ((image * s->ih + y * s->sh - s->ph) * s->iw - s->pw) * s->ic;
-    for (int i = 0; i < p->spans_n; i++) {
-        const struct span *span = &p->spans[i];
-        const struct dlb_depthwise_tile *tile = wide ? p->wide : p->narrow;
-        if (span->pixels < tile->mr)
-            tile = wide ? p->wide_pixel : p->narrow_pixel;
-        bool whole = three && span->kw_begin == 0 && span->kw_end == 3;
-        call.start = start + span->x * call.pixel + channel;
-        call.kw_begin = span->kw_begin;
-        call.kw_end = span->kw_end;
-        call.dst = p->dst + (row * s->ow + span->x) * s->oc + channel;
-        call.pixels = span->pixels;
-        if (call.lanes < p->lanes)
-            tile->any_tail(&call);
-        else if (whole && call.pixel == call.column)
-            tile->k3s1(&call);
-        else if (whole && call.pixel == 2 * call.column)
-            tile->k3s2(&call);
-        else
-            tile->any(&call);
-    }
+    const struct dlb_depthwise_tile *tile = wide ? p->wide : p->narrow;
+    bool three = s->kh == 3 && s->kw == 3 && s->dw == 0;
+    if (call.lanes < p->lanes)
+        tile->any_tail(&call);
+    else if (three && s->sw == 1)
+        tile->k3s1(&call);
+    else if (three && s->sw == 2)
+        tile->k3s2(&call);
+    else
+        tile->any(&call);
 }
 
 static void depthwise_run(struct dlb_plan *plan, const struct dlb_team *team)
@@ -200,7 +172,6 @@ static void depthwise_release(struct dlb_plan *plan)
 {
     struct depthwise *p = (struct depthwise *)plan;
     dlb_free(p->packed);
-    free(p->spans);
     free(p);
 }
 
@@ -231,8 +202,6 @@ enum dlb_status dlb_conv_depthwise_make(const struct dlb_problem *problem,
     int nv = tile[DLB_CONV_TILE_NR] / p->lanes;
     p->wide = dlb_depthwise_find(target->isa, mr, nv);
     p->narrow = dlb_depthwise_find(target->isa, mr, 1);
-    p->wide_pixel = dlb_depthwise_find(target->isa, 1, nv);
-    p->narrow_pixel = dlb_depthwise_find(target->isa, 1, 1);
     p->stream = tile[DLB_CONV_TILE_STREAM] == DLB_CONV_STREAM_ON;
     p->rows_block = tile[DLB_CONV_TILE_ROWS];
     p->vectors = dlb_div_up(p->s.oc, p->lanes);
@@ -241,13 +210,11 @@ enum dlb_status dlb_conv_depthwise_make(const struct dlb_problem *problem,
                                  p->s.mb * p->s.oh, p->vectors);
     size_t bytes = sizeof(float) * (size_t)(p->s.kh * p->s.kw * p->weights_ld);
     p->packed = dlb_alloc(bytes);
-    p->spans = calloc((size_t)p->s.ow, sizeof *p->spans);
-    if (!p->packed || !p->spans) {
+    if (!p->packed) {
         depthwise_release(&p->plan);
         return dlb_fail(error, DLB_NOMEM,
                         "No memory for %zu bytes of packed depthwise weights.", bytes);
     }
-    make_spans(p);
     p->plan.workspace_bytes = bytes;
     *plan = &p->plan;
     return DLB_OK;
@@ -281,10 +248,13 @@ double dlb_conv_depthwise_cycles(const struct dlb_conv_shape *s,
     double lanes = dlb_isa_lanes(target->isa), mr = tile[DLB_CONV_TILE_MR];
     double nv = tile[DLB_CONV_TILE_NR] / lanes, taps = (double)(s->kh * s->kw);
     bool held = taps == 9 && s->sw <= 2 && s->dw == 0;
+    /* One line at a time is dearer than two neighbours. */
+    double miss = nv > 1 ? 0.5 : 1;
     double loads = held ? ((mr - 1) * (double)s->sw + 3) * 3 * nv : taps * (mr + 1) * nv;
     double fma = taps * mr * nv;
     /* A chain of taps steps is at least as long as its latency. */
-    double cycles = fmax(fmax(fma / 2, loads / 2), 4 * taps) + mr * nv + 10;
+    double cycles =
+        fmax(fmax(fma / 2, loads / 2), 4 * taps) + mr * nv + 10 + miss * loads;
     double tiles = ceil((double)s->ow / mr) * (double)(s->mb * s->oh) *
                    ceil((double)s->oc / lanes) / nv;
     return tiles * cycles;

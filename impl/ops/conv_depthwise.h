@@ -8,18 +8,21 @@
 #include "core/isa.h"
 
 /*
- * One call.  Element (pixel p, tap kh, kw) of the input stands at
- * src + start + p*pixel + kh*line + kw*column; start may be negative, what is read of it
- * by valid taps is not.  Channels beyond the call's are not touched.
+ * One call.  Pixel p meets the input's column x = x_first + p*x_step + kw*x_tap at tap
+ * kw; taps with x outside 0 … x_size-1 are left out, and so are kh outside the given
+ * range. The input's element stands at src + start + p*pixel + kh*line + kw*column; start
+ * may be negative, what is read of it by valid taps is not.  Channels beyond the call's
+ * are not touched.
  */
 struct dlb_depthwise {
     const float *src;
     int64_t start, pixel, line, column;
+    int64_t x_first, x_step, x_tap, x_size;
     const float *weights; /* [kh][kw][weights_ld], aligned to a vector */
     int64_t weights_ld;
     int64_t kernel_w;
-    int64_t kh_begin, kh_end, kw_begin, kw_end; /* valid taps */
-    const float *bias;                          /* or NULL */
+    int64_t kh_begin, kh_end;
+    const float *bias; /* or NULL */
     float *dst;
     int64_t dst_ld;
     int64_t pixels;
@@ -33,10 +36,10 @@ typedef void dlb_depthwise_fn(const struct dlb_depthwise *call);
  * on: the last tile overlaps the one before. */
 struct dlb_depthwise_tile {
     int mr, nv;
-    dlb_depthwise_fn *any;  /* any taps */
-    dlb_depthwise_fn *k3s1; /* 3x3, neighbouring pixels a column apart; all kw valid */
-    dlb_depthwise_fn *k3s2; /* 3x3, two columns apart; all kw valid */
-    dlb_depthwise_fn *any_tail; /* any taps, lanes channels; nv 1, else NULL */
+    dlb_depthwise_fn *any;      /* any taps */
+    dlb_depthwise_fn *k3s1;     /* 3x3, x_step 1, x_tap 1 */
+    dlb_depthwise_fn *k3s2;     /* 3x3, x_step 2, x_tap 1 */
+    dlb_depthwise_fn *any_tail; /* any taps, the first lanes of one vector of channels */
 };
 
 struct dlb_depthwise_kernels {

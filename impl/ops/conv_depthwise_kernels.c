@@ -66,6 +66,11 @@ DLB_INLINE void finish(const struct dlb_depthwise *g, int64_t p, vec (*acc)[NV_M
     }
 }
 
+DLB_INLINE bool inside(const struct dlb_depthwise *g, int64_t x)
+{
+    return (uint64_t)x < (uint64_t)g->x_size;
+}
+
 DLB_INLINE void any(const struct dlb_depthwise *g, int mr, int nv, bool tail)
 {
     for (int64_t next = 0; next < g->pixels; next += mr) {
@@ -73,23 +78,68 @@ DLB_INLINE void any(const struct dlb_depthwise *g, int mr, int nv, bool tail)
         vec acc[MR_MAX][NV_MAX];
         start(g, acc, mr, nv, tail);
         for (int64_t kh = g->kh_begin; kh < g->kh_end; kh++)
-            for (int64_t kw = g->kw_begin; kw < g->kw_end; kw++) {
+            for (int64_t kw = 0; kw < g->kernel_w; kw++) {
                 const float *src =
                     g->src + (g->start + p * g->pixel + kh * g->line + kw * g->column);
                 const float *w = g->weights + (kh * g->kernel_w + kw) * g->weights_ld;
+                int64_t x = g->x_first + p * g->x_step + kw * g->x_tap;
                 vec weight[NV_MAX];
                 DLB_UNROLL
                 for (int j = 0; j < nv; j++)
                     weight[j] = v_load(w + j * VLEN);
-                DLB_UNROLL
-                for (int i = 0; i < mr; i++, src += g->pixel)
+                if (inside(g, x) && inside(g, x + (mr - 1) * g->x_step)) {
                     DLB_UNROLL
-                for (int j = 0; j < nv; j++)
-                    acc[i][j] =
-                        v_fma(load(src + j * VLEN, g, tail), weight[j], acc[i][j]);
+                    for (int i = 0; i < mr; i++, src += g->pixel)
+                        DLB_UNROLL
+                    for (int j = 0; j < nv; j++)
+                        acc[i][j] =
+                            v_fma(load(src + j * VLEN, g, tail), weight[j], acc[i][j]);
+                    continue;
+                }
+                DLB_UNROLL
+                for (int i = 0; i < mr; i++) {
+                    if (!inside(g, x + i * g->x_step))
+                        continue;
+                    DLB_UNROLL
+                    for (int j = 0; j < nv; j++)
+                        acc[i][j] = v_fma(load(src + i * g->pixel + j * VLEN, g, tail),
+                                          weight[j], acc[i][j]);
+                }
             }
         finish(g, p, acc, mr, nv, tail);
     }
+}
+
+/* Pixels p … p+mr-1 of a 3x3 kernel; at an edge some columns are outside the input. */
+DLB_INLINE void three_tile(const struct dlb_depthwise *g, int64_t p,
+                           vec (*weight)[NV_MAX], int mr, int nv, int stride, bool edge)
+{
+    vec acc[MR_MAX][NV_MAX];
+    int64_t x = g->x_first + p * stride;
+    start(g, acc, mr, nv, false);
+    DLB_UNROLL
+    for (int kh = 0; kh < 3; kh++) {
+        if (kh < g->kh_begin || kh >= g->kh_end)
+            continue;
+        const float *src = g->src + (g->start + p * g->pixel + kh * g->line);
+        DLB_UNROLL
+        for (int column = 0; column < (mr - 1) * stride + 3; column++) {
+            if (edge && !inside(g, x + column))
+                continue;
+            DLB_UNROLL
+            for (int j = 0; j < nv; j++) {
+                vec value = v_loadu(src + column * g->column + j * VLEN);
+                DLB_UNROLL
+                for (int kw = 2; kw >= 0; kw--) {
+                    int i = column - kw;
+                    if (i >= 0 && i % stride == 0 && i / stride < mr)
+                        acc[i / stride][j] =
+                            v_fma(value, weight[kh * 3 + kw][j], acc[i / stride][j]);
+                }
+            }
+        }
+    }
+    finish(g, p, acc, mr, nv, false);
 }
 
 DLB_INLINE void three(const struct dlb_depthwise *g, int mr, int nv, int stride)
@@ -102,28 +152,11 @@ DLB_INLINE void three(const struct dlb_depthwise *g, int mr, int nv, int stride)
         weight[tap][j] = v_load(g->weights + tap * g->weights_ld + j * VLEN);
     for (int64_t next = 0; next < g->pixels; next += mr) {
         int64_t p = next + mr > g->pixels ? g->pixels - mr : next;
-        vec acc[MR_MAX][NV_MAX];
-        start(g, acc, mr, nv, false);
-        DLB_UNROLL
-        for (int kh = 0; kh < 3; kh++) {
-            if (kh < g->kh_begin || kh >= g->kh_end)
-                continue;
-            const float *src = g->src + (g->start + p * g->pixel + kh * g->line);
-            DLB_UNROLL
-            for (int column = 0; column < (mr - 1) * stride + 3; column++)
-                DLB_UNROLL
-            for (int j = 0; j < nv; j++) {
-                vec x = v_loadu(src + column * g->column + j * VLEN);
-                DLB_UNROLL
-                for (int kw = 2; kw >= 0; kw--) {
-                    int i = column - kw;
-                    if (i >= 0 && i % stride == 0 && i / stride < mr)
-                        acc[i / stride][j] =
-                            v_fma(x, weight[kh * 3 + kw][j], acc[i / stride][j]);
-                }
-            }
-        }
-        finish(g, p, acc, mr, nv, false);
+        int64_t x = g->x_first + p * stride;
+        if (inside(g, x) && inside(g, x + (mr - 1) * stride + 2))
+            three_tile(g, p, weight, mr, nv, stride, false);
+        else
+            three_tile(g, p, weight, mr, nv, stride, true);
     }
 }
 
