@@ -1,11 +1,12 @@
 /*
- * options.h - the command line: one table that parses, completes help and names the
+ * options.h - the command line: one table that parses, makes the help and names the
  * nearest valid word.  No globals; the strings point into argv.
  */
 #ifndef DLB_BENCH_OPTIONS_H
 #define DLB_BENCH_OPTIONS_H
 
 #include "core/base.h"
+#include "nearest.h"
 
 #include <stdio.h>
 
@@ -15,11 +16,13 @@ enum dlb_command {
     DLB_COMMAND_BENCH, /* the main job: no command word */
     DLB_COMMAND_DOCTOR,
     DLB_COMMAND_TOPOLOGY,
-    DLB_COMMAND_LIST,
+    DLB_COMMAND_LIST, /* words: none, or one of ops suites tiles columns isa */
     DLB_COMMAND_HELP,
-    DLB_COMMAND_VERSION
+    DLB_COMMAND_VERSION,
+    DLB_COMMAND_COUNT
 };
 
+/* Texts are NULL, and numbers 0, when not given. */
 struct dlb_options {
     enum dlb_command command;
     const char *words[DLB_WORDS_MAX]; /* what follows the command word */
@@ -28,21 +31,23 @@ struct dlb_options {
     const char *shapes[DLB_SHAPES_MAX];
     int shapes_n;
     const char *candidate; /* time this candidate only, instead of searching */
-    const char *out, *resume, *export_to, *cache, *topology;
+    const char *out, *resume, *export_to, *topology;
     double budget_seconds; /* 0 = the default */
     int64_t seed;
-    bool sweep, check, check_determinism, dry_run, quiet, no_cache, oversubscribe;
+    bool sweep, check, check_determinism, dry_run, quiet, oversubscribe;
 };
 
-/* DLB_INVALID names the option and, for a near miss, the option that was probably meant.
+/*
+ * Fills *options.  The values of --pass, --impl, --accuracy and --cache-state are checked
+ * against their words, --budget and --seed against their ranges, --export against
+ * KIND=FILE; all other texts are judged by those who know what is valid.  DLB_INVALID
+ * names the option and, for a near miss, what was probably meant; options that contradict
+ * each other, or that the command does not take, are refused too.
  */
 enum dlb_status dlb_options_parse(int argc, char **argv, struct dlb_options *options,
                                   struct dlb_error *error);
 
 /* Help made from the table, grouped. */
 void dlb_options_help(FILE *out);
-
-/* The nearest of words (n) to text by edit distance, or NULL when none is near. */
-const char *dlb_nearest(const char *text, const char *const *words, int n);
 
 #endif

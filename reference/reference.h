@@ -2,7 +2,8 @@
  * reference.h - what native kernels are held against, operator by operator.
  *
  * The plain definition (naive): obvious loops, double accumulators, no cleverness.  It is
- * the last word in the tests and the referee of builds without oneDNN.
+ * the last word in the tests and the referee of builds without oneDNN, and the only one
+ * about NaN behind a ReLU: max(0,x) keeps NaN here, oneDNN's turns it into 0.
  * The oneDNN adapter: opponent in timing, referee in a normal run.  oneDNN is given its
  * best: layout "any", weights and activations reordered in bind, outside the timed part.
  */
@@ -33,7 +34,9 @@ struct dlb_reference {
      * A plan of class "onednn" for exactly this many threads (frozen at creation), the
      * fastest of oneDNN's formulations where there are several that cannot be told apart
      * beforehand: formulation counts from 0; DLB_UNSUPPORTED past the last one, and when
-     * oneDNN is not in the build or cannot do the problem.
+     * oneDNN is not in the build or cannot do the problem.  oneDNN picks its own
+     * instruction set within dlb_onednn_cap_isa; isa, that of the native side, does not
+     * restrict it further.  Leaves OpenMP's thread count at threads.
      */
     enum dlb_status (*onednn)(const struct dlb_problem *problem, enum dlb_isa isa,
                               int threads, int formulation, struct dlb_plan **plan,
@@ -50,7 +53,11 @@ const char *dlb_onednn_version(void);
  * oneDNN. */
 const char *dlb_onednn_runtime(void);
 
-/* Caps oneDNN's own instruction sets at isa.  Must come before its first primitive. */
+/*
+ * Caps oneDNN's own instruction sets at isa, for the whole process.  Must come before its
+ * first primitive, else DLB_UNSUPPORTED.  oneDNN goes no lower than SSE4.1, so that is
+ * what scalar and sse2 mean here; it cannot be capped on AArch64 (DLB_UNSUPPORTED).
+ */
 enum dlb_status dlb_onednn_cap_isa(enum dlb_isa isa, struct dlb_error *error);
 
 #endif

@@ -11,7 +11,8 @@ enum { DLB_FACT_TEXT = 256 };
 
 /* A fact of the manifest: section.key = text, number or list.  "unknown" is left out. */
 struct dlb_fact {
-    char section[24]; /* cpu, os, memory, power, limits, build, libraries, timer */
+    char section[24]; /* cpu, os, memory, power, limits, build, libraries, timer,
+                         environment */
     char key[40];
     char text[DLB_FACT_TEXT]; /* as text; isa flags and mitigations are longer: truncated
                                  never, see value */
@@ -22,6 +23,12 @@ struct dlb_fact {
 enum dlb_status dlb_facts_collect(const struct dlb_topology *topology,
                                   struct dlb_fact **facts, int *facts_n,
                                   struct dlb_error *error);
+/* The same; root as in system_file.h is where /proc, /sys and /etc are looked for. */
+enum dlb_status dlb_facts_collect_from(const char *root,
+                                       const struct dlb_topology *topology,
+                                       struct dlb_fact **facts, int *facts_n,
+                                       struct dlb_error *error);
+/* Safe on NULL. */
 void dlb_facts_release(struct dlb_fact *facts, int facts_n);
 
 /* Machine key: model, core/PU/NUMA counts, cache sizes; not clock, bogomips or host name.
@@ -36,8 +43,10 @@ struct dlb_weather {
     double steal_ticks, total_ticks; /* /proc/stat, all CPUs */
 };
 void dlb_weather_read(struct dlb_weather *weather);
+void dlb_weather_read_from(const char *root, struct dlb_weather *weather);
 
 /* Bytes of memory that can be had without swapping (MemAvailable, cgroup limit). */
 size_t dlb_memory_available(void);
+size_t dlb_memory_available_from(const char *root);
 
 #endif

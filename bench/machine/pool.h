@@ -15,11 +15,13 @@ struct dlb_pool; /* at most one is open at a time */
 /*
  * Makes set the current team: sets OpenMP's thread count, binds each thread with hwloc
  * and reads the binding back (DLB_FAULT when the system refuses or moved a thread).
+ * DLB_UNSUPPORTED when topology is not this machine.
  */
 enum dlb_status dlb_pool_open(const struct dlb_topology *topology,
                               const struct dlb_thread_set *set, struct dlb_pool **pool,
                               struct dlb_error *error);
-/* Unbinds the calling thread (back to the affinity before open). */
+/* Gives all threads the affinity that the calling thread had before open.  Safe on
+ * NULL. */
 void dlb_pool_close(struct dlb_pool *pool);
 
 int dlb_pool_threads(const struct dlb_pool *pool);

@@ -20,10 +20,12 @@ struct dlb_pu {
     int package, numa, l3,
         core;     /* logical indexes of what holds it; l3 -1 when there is none */
     int smt_rank; /* 0 for the first PU of its core */
-    int kind;     /* CPU kind, 0 = most efficient … kinds-1 = fastest */
+    int kind;     /* CPU kind, 0 = most efficient … kinds-1 = fastest; 0 where hwloc
+                     cannot rank them */
     bool usable;
 };
 
+/* Where kinds of cores differ: as seen by the first usable PU of the fastest kind. */
 struct dlb_cache_level {
     size_t bytes;  /* of one instance, data or unified; 0 when absent */
     int shared_by; /* PUs that share one instance */
@@ -52,6 +54,16 @@ void dlb_topology_release(struct dlb_topology *topology);
 enum dlb_status dlb_topology_export(const struct dlb_topology *topology, const char *path,
                                     struct dlb_error *error);
 
+/* Sets the CPU quota (0 = none) and with it max_threads.  load has done so for this
+ * machine. */
+void dlb_topology_set_quota(struct dlb_topology *topology, double quota_cpus);
+
+/* Processor name as the system tells it; "" when unknown.  Lives with the topology. */
+const char *dlb_topology_model(const struct dlb_topology *topology);
+
+/* Version of the hwloc that made the topology, "2.9.0"; "" when unknown. */
+const char *dlb_topology_library_version(const struct dlb_topology *topology);
+
 /* Two lines for the head of the screen: processor, caches, cores, quota. */
 void dlb_topology_summary(const struct dlb_topology *topology, FILE *out);
 
@@ -78,10 +90,23 @@ int dlb_thread_sets(const struct dlb_topology *topology,
                     struct dlb_thread_set set[DLB_THREAD_SETS_MAX]);
 
 /*
+ * What the names mean
+ *   N         N cores, one PU of each, fastest kind first, neighbours first; beyond the
+ *             usable cores their siblings follow
+ *   N-scatter the same, but packages, NUMA nodes and L3s are filled in turn
+ *   cores     one PU of every usable core          smt       every usable PU
+ *   p-cores   cores of the fastest kind            e-cores   the other cores
+ *   one-l3    the usable cores below the first L3  one-numa  … of the first NUMA node
+ * dlb_thread_sets leaves out sets with more than max_threads threads.
+ */
+
+/*
  * Sets for a list as the user writes it ("1,2,cores"); NULL: the default sweep, that is
  * 1, 2, 4, … and all usable cores.  More threads than max_threads is DLB_INVALID unless
- * oversubscribe, where PUs are then shared.  An unknown name is DLB_INVALID and names the
- * valid ones.
+ * oversubscribe, where PUs are then shared if there are too few.  An unknown name, and
+ * one that this machine has no such cores for, is DLB_INVALID and names the valid ones.
+ * Each set keeps the name that the user gave; a set with the same PUs as an earlier one
+ * is left out.
  */
 enum dlb_status dlb_thread_sets_parse(const struct dlb_topology *topology,
                                       const char *list, bool oversubscribe,

@@ -25,30 +25,38 @@ struct dlb_check {
                          of dst by 4 bytes" */
     const char *reference;           /* onednn or naive */
     const char *fill;                /* exact or dense: where it failed, or both */
-    double max_abs_err, max_rel_err; /* of the dense fill */
+    double max_abs_err, max_rel_err; /* of the dense fill, against the referee */
     double bound; /* largest bound applied to an element of the dense fill */
 };
 
 /*
  * What the outputs of one problem ought to be, computed once per problem and reused for
- * every candidate: the oneDNN result for exact and dense fill at full size (naive in a
- * build without it or where it cannot do the problem), and, for dense, the bound of each
- * element gamma_K * sum |a||b| from a conv of absolute values (the same referee), gamma_K
- * = K*eps/(1-K*eps).
+ * every candidate: the oneDNN result for exact and dense fill at full size, and, for
+ * dense, the bound of each element from sum |a||b|, by the same referee on absolute
+ * values; how the bounds are made stands at the head of expected.c.  The referee is the
+ * plain definition when naive is set, in a build without oneDNN, and where oneDNN cannot
+ * do the problem.  oneDNN's results are themselves held against the definition on a
+ * sample of elements: DLB_FAULT when they are wrong.  pool must not be NULL; entry is
+ * used until release.
  */
 struct dlb_expected;
-enum dlb_status dlb_expected_make(const struct dlb_operator *operator,
-                                  const struct dlb_problem * problem,
+enum dlb_status dlb_expected_make(const struct dlb_operator *entry,
+                                  const struct dlb_problem *problem,
                                   struct dlb_pool *pool, bool naive, uint64_t seed,
                                   struct dlb_expected **expected,
                                   struct dlb_error *error);
 void dlb_expected_release(struct dlb_expected *expected);
 
 /*
- * Binds plan to fresh buffers of each fill, runs it (twice on the exact fill when
- * determinism is set, comparing the bits), fetches, compares every element, checks
- * guards.  buffers are the problem's; their inputs are overwritten and left with the
- * dense fill, bound to plan, ready to be timed.
+ * Binds plan to fresh buffers of each fill, runs it, fetches, checks guards and compares
+ * every element.  determinism: runs once more on the dense fill, without clearing the
+ * output, compares again and compares the bits of both runs.  buffers are the problem's;
+ * their inputs are overwritten and left with the dense fill, bound to plan, ready to be
+ * timed (on a mismatch: with the fill that showed it).  A mismatch, also one that names
+ * a guard, is an outcome; a status other than DLB_OK means that nothing was found out.
+ *
+ * mistrusted: more than 30 % of the expected elements are zero in both fills.  (Behind a
+ * ReLU the dense fill has half zeros by nature; the exact fill leans to the positive.)
  */
 enum dlb_status dlb_verify(const struct dlb_expected *expected,
                            struct dlb_buffers *buffers, struct dlb_plan *plan,

@@ -23,17 +23,18 @@ struct dlb_suite {
     int cases_n;
 };
 
-/* Appends the cases of file to *suite (zeroed at first).  only: keep this operator's
- * rows, or NULL for all. */
+/* Appends the cases of file to *suite (zeroed at first), or nothing on failure.  only:
+ * keep this operator's rows, or NULL for all; the other rows must be right as well.  A
+ * name in its column goes before one in the descriptor. */
 enum dlb_status dlb_suite_read(const char *file, const struct dlb_operator *only,
                                struct dlb_suite *suite, struct dlb_error *error);
 
 /* Appends one case from a descriptor (--shape). */
-enum dlb_status dlb_suite_add(const struct dlb_operator *operator, const char * shape,
+enum dlb_status dlb_suite_add(const struct dlb_operator *owner, const char *shape,
                               struct dlb_suite *suite, struct dlb_error *error);
 
-/* Repeats every case for each minibatch of a list "1,16" (--mb); operators without mb
- * refuse. */
+/* Repeats the suite for each minibatch of a list "1,16" (--mb), in the order of the list;
+ * operators without mb refuse.  On failure the suite is as it was. */
 enum dlb_status dlb_suite_set_minibatch(struct dlb_suite *suite, const char *list,
                                         struct dlb_error *error);
 

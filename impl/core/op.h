@@ -31,8 +31,8 @@ struct dlb_dim_def {
 
 /*
  * One tunable.  A candidate holds one integer per tile; 0 means "does not apply to this
- * algorithm".  When names is not NULL the tile is an enumeration: value v (from 1) is
- * written as names[v-1]; otherwise it is written as key followed by the number.
+ * algorithm".  When names (ends in NULL) is not NULL the tile is an enumeration: value v
+ * (from 1) is written as key-names[v-1]; otherwise as key followed by the number.
  */
 struct dlb_tile_def {
     const char *key;

@@ -2,7 +2,7 @@
  * vec.h - one vector of floats, for sources that are compiled once per instruction set
  * (*_kernels.c).  The only place with #if per ISA.
  *
- * VLEN floats a vector, VREGS registers.  v_loadu/v_storeu need no alignment; v_load,
+ * VLEN floats a vector, VREGS registers. v_loadu/v_storeu need no alignment; v_load,
  * v_store and v_stream need VLEN*4 bytes.  The _n forms touch only the first n lanes
  * (0 <= n <= VLEN) of memory; loaded lanes beyond are 0.
  *
@@ -22,6 +22,31 @@
 
 #define DLB_INLINE static inline __attribute__((always_inline))
 #define DLB_UNROLL _Pragma("GCC unroll 64")
+
+/*
+ * For tables of instances that would spill elsewhere: V_IF_32REGS(x) is x where VREGS is
+ * 32, V_IF_FMA(x) where there is a fused multiply-add, V_IF_FMA_MEMORY(x) where it reads
+ * a factor from memory (v_fma_memory); elsewhere they are nothing.
+ */
+#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_NEON)
+#define V_IF_32REGS(x) x
+#else
+#define V_IF_32REGS(x)
+#endif
+#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2) || defined(DLB_TARGET_NEON)
+#define V_IF_FMA(x) x
+enum { V_FMA = 1 };
+#else
+#define V_IF_FMA(x)
+enum { V_FMA = 0 };
+#endif
+#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2)
+#define V_IF_FMA_MEMORY(x) x
+enum { V_FMA_MEMORY = 1 };
+#else
+#define V_IF_FMA_MEMORY(x)
+enum { V_FMA_MEMORY = 0 };
+#endif
 
 #if defined(DLB_TARGET_AVX512)
 
@@ -416,6 +441,52 @@ DLB_INLINE void v_stream_fence(void) {}
 #else
 #error "a *_kernels.c source is built with DLB_TARGET_<ISA>; see impl/CMakeLists.txt"
 #endif
+
+/* a, kept in a register: a compiler may not load it again for each use instead. */
+DLB_INLINE vec v_hold(vec a)
+{
+#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2)
+    __asm__("" : "+v"(a));
+#elif defined(DLB_TARGET_SSE2)
+    __asm__("" : "+x"(a));
+#elif defined(DLB_TARGET_NEON)
+    __asm__("" : "+w"(a));
+#endif
+    return a;
+}
+
+/* v_fma in the register of c.  Left to itself GCC 12 puts some sums into the register of
+ * a factor and then spills where a tile fills the register file. */
+DLB_INLINE vec v_fma_in_place(vec a, vec b, vec c)
+{
+#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2)
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+#elif defined(DLB_TARGET_NEON)
+    __asm__("fmla %0.4s, %1.4s, %2.4s" : "+w"(c) : "w"(a), "w"(b));
+    return c;
+#elif defined(DLB_TARGET_SSE2)
+    vec product;
+    __asm__("movaps %3, %1\n\tmulps %2, %1\n\taddps %1, %0"
+            : "+x"(c), "=&x"(product)
+            : "x"(a), "x"(b));
+    return c;
+#else
+    return v_fma(a, b, c);
+#endif
+}
+
+/* a * p[0 … VLEN) + c, p aligned.  Where an FMA can read memory it does: a compiler would
+ * rather load once and spill another register. */
+DLB_INLINE vec v_fma_memory(vec a, const float *p, vec c)
+{
+#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2)
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "m"(*(const vec *)p));
+    return c;
+#else
+    return v_fma(a, v_load(p), c);
+#endif
+}
 
 DLB_INLINE void v_prefetch(const void *p)
 {

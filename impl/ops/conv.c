@@ -6,35 +6,44 @@
 
 #include "ops/conv_internal.h"
 
+enum { DIM_MAX = 1 << 24, KERNEL_MAX = 1 << 16, UNSET = DLB_DIM_UNSET };
+static const int64_t elements_max = INT64_C(1) << 40;
+
 static const struct dlb_dim_def dims[DLB_CONV_DIMS] = {
-    [DLB_CONV_G] = {"g", 1, 1 << 24, 1, "groups"},
-    [DLB_CONV_MB] = {"mb", 1, 1 << 24, 2, "minibatch"},
-    [DLB_CONV_IC] = {"ic", 1, 1 << 24, DLB_DIM_UNSET, "input channels, of all groups"},
-    [DLB_CONV_IH] = {"ih", 1, 1 << 24, DLB_DIM_UNSET, "input height; from oh, or iw"},
-    [DLB_CONV_IW] = {"iw", 1, 1 << 24, DLB_DIM_UNSET, "input width; ih when not named"},
-    [DLB_CONV_OC] = {"oc", 1, 1 << 24, DLB_DIM_UNSET, "output channels, of all groups"},
-    [DLB_CONV_OH] = {"oh", 1, 1 << 24, DLB_DIM_UNSET, "output height; derived"},
-    [DLB_CONV_OW] = {"ow", 1, 1 << 24, DLB_DIM_UNSET, "output width; derived"},
-    [DLB_CONV_KH] = {"kh", 1, 1 << 16, DLB_DIM_UNSET, "kernel height"},
-    [DLB_CONV_KW] = {"kw", 1, 1 << 16, DLB_DIM_UNSET, "kernel width; kh when not named"},
-    [DLB_CONV_SH] = {"sh", 1, 1 << 16, DLB_DIM_UNSET, "stride down; 1"},
-    [DLB_CONV_SW] = {"sw", 1, 1 << 16, DLB_DIM_UNSET, "stride across; sh"},
-    [DLB_CONV_PH] = {"ph", 0, 1 << 16, DLB_DIM_UNSET, "padding above; 0 or derived"},
-    [DLB_CONV_PW] = {"pw", 0, 1 << 16, DLB_DIM_UNSET, "padding to the left; ph"},
-    [DLB_CONV_DH] = {"dh", 0, 1 << 16, DLB_DIM_UNSET, "dilation down, 0 is dense"},
-    [DLB_CONV_DW] = {"dw", 0, 1 << 16, DLB_DIM_UNSET, "dilation across; dh"},
+    [DLB_CONV_G] = {"g", 1, DIM_MAX, 1, "groups"},
+    [DLB_CONV_MB] = {"mb", 1, DIM_MAX, 2, "minibatch"},
+    [DLB_CONV_IC] = {"ic", 1, DIM_MAX, UNSET, "input channels, of all groups"},
+    [DLB_CONV_IH] = {"ih", 1, DIM_MAX, UNSET, "input height"},
+    [DLB_CONV_IW] = {"iw", 1, DIM_MAX, UNSET, "input width"},
+    [DLB_CONV_OC] = {"oc", 1, DIM_MAX, UNSET, "output channels, of all groups"},
+    [DLB_CONV_OH] = {"oh", 1, DIM_MAX, UNSET, "output height; derived"},
+    [DLB_CONV_OW] = {"ow", 1, DIM_MAX, UNSET, "output width; derived"},
+    [DLB_CONV_KH] = {"kh", 1, KERNEL_MAX, UNSET, "kernel height"},
+    [DLB_CONV_KW] = {"kw", 1, KERNEL_MAX, UNSET, "kernel width"},
+    [DLB_CONV_SH] = {"sh", 1, KERNEL_MAX, UNSET, "stride down; 1"},
+    [DLB_CONV_SW] = {"sw", 1, KERNEL_MAX, UNSET, "stride across; 1"},
+    [DLB_CONV_PH] = {"ph", 0, KERNEL_MAX, UNSET, "padding above; from oh, or 0"},
+    [DLB_CONV_PW] = {"pw", 0, KERNEL_MAX, UNSET, "padding to the left; from ow, or 0"},
+    [DLB_CONV_DH] = {"dh", 0, KERNEL_MAX, UNSET, "dilation down; 0 is dense"},
+    [DLB_CONV_DW] = {"dw", 0, KERNEL_MAX, UNSET, "dilation across; 0 is dense"},
     [DLB_CONV_BIAS] = {"bias", 0, 1, 0, "1 adds a bias per output channel"},
     [DLB_CONV_RELU] = {"relu", 0, 1, 0, "1 fuses max(0,x)"},
 };
 
-/* One spatial axis: indexes of its dims and the letter for messages. */
+/* One spatial axis: its dims, first the two that an axis cannot do without. */
+enum axis_part { IN, KERNEL, OUT, STRIDE, PAD, DILATION, AXIS_PARTS };
 struct axis {
     char letter;
-    int in, out, kernel, stride, pad, dilation;
+    const char *word;
+    int dim[AXIS_PARTS];
 };
 static const struct axis axes[2] = {
-    {'h', DLB_CONV_IH, DLB_CONV_OH, DLB_CONV_KH, DLB_CONV_SH, DLB_CONV_PH, DLB_CONV_DH},
-    {'w', DLB_CONV_IW, DLB_CONV_OW, DLB_CONV_KW, DLB_CONV_SW, DLB_CONV_PW, DLB_CONV_DW},
+    {'h',
+     "height",
+     {DLB_CONV_IH, DLB_CONV_KH, DLB_CONV_OH, DLB_CONV_SH, DLB_CONV_PH, DLB_CONV_DH}},
+    {'w',
+     "width",
+     {DLB_CONV_IW, DLB_CONV_KW, DLB_CONV_OW, DLB_CONV_SW, DLB_CONV_PW, DLB_CONV_DW}},
 };
 
 static bool unset(int64_t value)
@@ -48,141 +57,196 @@ static void set_if_unset(int64_t *value, int64_t fallback)
         *value = fallback;
 }
 
-/* What benchdnn does: a missing width axis copies the height axis as it was written; a
- * missing height axis makes the problem one-dimensional. */
+static enum dlb_status check_ranges(const int64_t *d, struct dlb_error *error)
+{
+    for (int i = 0; i < DLB_CONV_DIMS; i++)
+        if (!unset(d[i]) && (d[i] < dims[i].min || d[i] > dims[i].max))
+            return dlb_fail(error, DLB_INVALID,
+                            "%s%lld is out of range (%s); accepted: %lld to %lld.",
+                            dims[i].key, (long long)d[i], dims[i].meaning,
+                            (long long)dims[i].min, (long long)dims[i].max);
+    return DLB_OK;
+}
+
+/* The first part of the axis that was named, or AXIS_PARTS. */
+static int first_named(const int64_t *d, const struct axis *axis)
+{
+    int part = 0;
+    while (part < AXIS_PARTS && unset(d[axis->dim[part]]))
+        part++;
+    return part;
+}
+
+/* The width axis is a copy of the height axis when no part of it is named; a problem that
+ * names nothing but the width axis is one-dimensional. */
 static void complete_axes(int64_t *d)
 {
     const struct axis *h = &axes[0], *w = &axes[1];
-    bool no_h = unset(d[h->in]) && unset(d[h->out]) && unset(d[h->kernel]);
-    bool no_w = unset(d[w->in]) && unset(d[w->out]) && unset(d[w->kernel]);
-    if (no_h && !no_w) {
-        d[h->in] = d[h->out] = d[h->kernel] = d[h->stride] = 1;
-        d[h->pad] = d[h->dilation] = 0;
-        return;
-    }
-    if (no_w) {
-        d[w->in] = d[h->in];
-        d[w->out] = d[h->out];
-    }
-    set_if_unset(&d[w->in], d[h->in]);
-    set_if_unset(&d[w->kernel], d[h->kernel]);
-    set_if_unset(&d[w->stride], d[h->stride]);
-    set_if_unset(&d[w->dilation], d[h->dilation]);
-    /* An output given for one axis alone leaves the other's padding to be worked out. */
-    if (unset(d[w->out]) == unset(d[h->out]) || unset(d[w->out]))
-        set_if_unset(&d[w->pad], d[h->pad]);
+    bool no_width = first_named(d, w) == AXIS_PARTS;
+    if (no_width)
+        for (int part = 0; part < AXIS_PARTS; part++)
+            d[w->dim[part]] = d[h->dim[part]];
+    else if (first_named(d, h) == AXIS_PARTS)
+        d[h->dim[IN]] = d[h->dim[KERNEL]] = 1;
 }
 
-static enum dlb_status complete_axis(int64_t *d, const struct axis *a,
+static enum dlb_status check_named(const int64_t *d, const struct axis *axis,
+                                   struct dlb_error *error)
+{
+    for (int part = IN; part <= KERNEL; part++) {
+        const char *key = dims[axis->dim[part]].key;
+        if (!unset(d[axis->dim[part]]))
+            continue;
+        int named = first_named(d, axis);
+        if (named == AXIS_PARTS)
+            return dlb_fail(error, DLB_INVALID,
+                            "The %s '%s' is missing; write for example %s%d.",
+                            dims[axis->dim[part]].meaning, key, key, part == IN ? 56 : 3);
+        return dlb_fail(error, DLB_INVALID,
+                        "The %s '%s' is missing though %s is named; write for example "
+                        "%s%d%s.",
+                        dims[axis->dim[part]].meaning, key, dims[axis->dim[named]].key,
+                        key, part == IN ? 56 : 3,
+                        axis->letter == 'w' ? ", or leave out the whole width axis for a "
+                                              "square problem"
+                                            : "");
+    }
+    return DLB_OK;
+}
+
+static enum dlb_status complete_axis(int64_t *d, const struct axis *axis,
                                      struct dlb_error *error)
 {
-    set_if_unset(&d[a->stride], 1);
-    set_if_unset(&d[a->dilation], 0);
-    if (unset(d[a->kernel]))
-        return dlb_fail(error, DLB_INVALID,
-                        "The kernel size 'k%c' is missing; write for example k%c3.",
-                        a->letter, a->letter);
-    int64_t reach = (d[a->kernel] - 1) * (d[a->dilation] + 1) + 1;
-    if (unset(d[a->in])) {
-        if (unset(d[a->out]))
-            return dlb_fail(error, DLB_INVALID,
-                            "The input size 'i%c' is missing; write for example i%c56.",
-                            a->letter, a->letter);
-        set_if_unset(&d[a->pad], 0);
-        d[a->in] = dlb_max(1, (d[a->out] - 1) * d[a->stride] + reach - 2 * d[a->pad]);
-    }
-    if (unset(d[a->out])) {
-        set_if_unset(&d[a->pad], 0);
-        int64_t room = d[a->in] + 2 * d[a->pad] - reach;
+    enum dlb_status status = check_named(d, axis, error);
+    if (status)
+        return status;
+    int64_t *out = &d[axis->dim[OUT]], *pad = &d[axis->dim[PAD]];
+    set_if_unset(&d[axis->dim[STRIDE]], 1);
+    set_if_unset(&d[axis->dim[DILATION]], 0);
+    int64_t in = d[axis->dim[IN]], kernel = d[axis->dim[KERNEL]],
+            stride = d[axis->dim[STRIDE]], dilation = d[axis->dim[DILATION]];
+    int64_t reach = (kernel - 1) * (dilation + 1) + 1;
+    char l = axis->letter;
+    if (unset(*out)) {
+        set_if_unset(pad, 0);
+        int64_t room = in + 2 * *pad - reach;
         if (room < 0)
             return dlb_fail(
                 error, DLB_INVALID,
                 "The kernel reaches over %lld positions, but i%c%lld with p%c%lld "
-                "offers %lld; make k%c or d%c smaller, or p%c larger.",
-                (long long)reach, a->letter, (long long)d[a->in], a->letter,
-                (long long)d[a->pad], (long long)(d[a->in] + 2 * d[a->pad]), a->letter,
-                a->letter, a->letter);
-        d[a->out] = room / d[a->stride] + 1;
+                "offers %lld; make k%c or d%c smaller, or i%c or p%c larger.",
+                (long long)reach, l, (long long)in, l, (long long)*pad,
+                (long long)(in + 2 * *pad), l, l, l, l);
+        *out = room / stride + 1;
     }
-    if (unset(d[a->pad]))
-        d[a->pad] = dlb_max(0, ((d[a->out] - 1) * d[a->stride] - d[a->in] + reach) / 2);
-    if (d[a->pad] >= reach)
+    if (unset(*pad))
+        *pad = dlb_max(0, ((*out - 1) * stride - in + reach) / 2);
+    if (*pad >= reach)
         return dlb_fail(
             error, DLB_INVALID,
             "The padding p%c%lld is not smaller than the kernel's reach of %lld; "
             "accepted: 0 to %lld.",
-            a->letter, (long long)d[a->pad], (long long)reach, (long long)reach - 1);
-    int64_t end_pad = (d[a->out] - 1) * d[a->stride] + reach - d[a->in] - d[a->pad];
-    if (end_pad >= reach)
-        return dlb_fail(
-            error, DLB_INVALID,
-            "o%c%lld reaches past the padded input by a whole kernel; i%c%lld with "
-            "p%c%lld allows o%c up to %lld.",
-            a->letter, (long long)d[a->out], a->letter, (long long)d[a->in], a->letter,
-            (long long)d[a->pad], a->letter,
-            (long long)((d[a->in] + d[a->pad] - 1) / d[a->stride] + 1));
+            l, (long long)*pad, (long long)reach, (long long)reach - 1);
+    /* Less than 1 - stride would leave room for one more output. */
+    int64_t end_pad = (*out - 1) * stride + reach - in - *pad;
+    if (end_pad >= reach || end_pad <= -stride) {
+        int64_t most = (in + *pad - 1) / stride + 1;
+        int64_t least =
+            dlb_max(1, dlb_div_up(in + *pad - reach - stride + 1, stride) + 1);
+        return dlb_fail(error, DLB_INVALID,
+                        "o%c%lld does not fit i%c%lld, k%c%lld, s%c%lld, p%c%lld, "
+                        "d%c%lld; accepted: o%c%lld to o%c%lld, or none to derive it.",
+                        l, (long long)*out, l, (long long)in, l, (long long)kernel, l,
+                        (long long)stride, l, (long long)*pad, l, (long long)dilation, l,
+                        (long long)least, l, (long long)most);
+    }
+    return DLB_OK;
+}
+
+static int conv_tensors(const struct dlb_problem *problem, struct dlb_tensor *tensor);
+
+static enum dlb_status check_elements(const struct dlb_problem *problem,
+                                      struct dlb_error *error)
+{
+    struct dlb_tensor tensor[DLB_TENSORS_MAX];
+    int tensors = conv_tensors(problem, tensor);
+    for (int i = 0; i < tensors; i++) {
+        int64_t elements = 1;
+        for (int axis = 0; axis < tensor[i].rank; axis++)
+            if (__builtin_mul_overflow(elements, tensor[i].dim[axis], &elements) ||
+                elements > elements_max)
+                return dlb_fail(error, DLB_INVALID,
+                                "The tensor %s would hold more than 2^40 elements; make "
+                                "its dims smaller.",
+                                tensor[i].name);
+    }
     return DLB_OK;
 }
 
 static enum dlb_status conv_complete(struct dlb_problem *problem, struct dlb_error *error)
 {
     int64_t *d = problem->dim;
+    enum dlb_status status = check_ranges(d, error);
+    if (status)
+        return status;
     if (unset(d[DLB_CONV_IC]))
         return dlb_fail(error, DLB_INVALID,
                         "The input channels 'ic' are missing; write for example ic64.");
     if (unset(d[DLB_CONV_OC]))
         return dlb_fail(error, DLB_INVALID,
                         "The output channels 'oc' are missing; write for example oc64.");
+    for (int i = 0; i < DLB_CONV_DIMS; i++)
+        set_if_unset(&d[i], dims[i].fallback);
     if (d[DLB_CONV_IC] % d[DLB_CONV_G] || d[DLB_CONV_OC] % d[DLB_CONV_G])
         return dlb_fail(error, DLB_INVALID,
                         "ic%lld and oc%lld must both be multiples of the groups g%lld.",
                         (long long)d[DLB_CONV_IC], (long long)d[DLB_CONV_OC],
                         (long long)d[DLB_CONV_G]);
     complete_axes(d);
-    for (int i = 0; i < 2; i++) {
-        enum dlb_status status = complete_axis(d, &axes[i], error);
-        if (status)
+    for (int i = 0; i < 2; i++)
+        if ((status = complete_axis(d, &axes[i], error)))
             return status;
-    }
-    return DLB_OK;
+    /* What was derived must be in range as well, or it could not be written. */
+    if ((status = check_ranges(d, error)))
+        return status;
+    return check_elements(problem, error);
 }
 
-static bool same_dims(const struct dlb_problem *a, const struct dlb_problem *b)
+/* True, and *written without these dims, when the text without them means the same. */
+static bool drop(const struct dlb_problem *problem, struct dlb_problem *written,
+                 const int *dim, int dims_n)
 {
+    struct dlb_problem trial = *written;
+    for (int i = 0; i < dims_n; i++)
+        trial.dim[dim[i]] = dims[dim[i]].fallback;
+    struct dlb_problem completed = trial;
+    if (conv_complete(&completed, NULL))
+        return false;
     for (int i = 0; i < DLB_CONV_DIMS; i++)
-        if (a->dim[i] != b->dim[i])
+        if (completed.dim[i] != problem->dim[i])
             return false;
+    *written = trial;
     return true;
 }
 
 /*
- * A dim is left out when the text without it still means the same.  Derived dims are
- * asked one after the other in the order of the table, each with what is still written,
- * so the answer for one dim must know the answers before it: worked out anew, there are
- * few.
+ * What may be left out depends on what else is left out, so all are tried in one fixed
+ * order: the whole width axis of a square problem, the whole height axis of a
+ * one-dimensional one, then single dims; an output size goes before the padding, as
+ * people write kh3ph1.
  */
 static bool conv_dim_needed(const struct dlb_problem *problem, int dim)
 {
-    static const int droppable[] = {
-        DLB_CONV_G,    DLB_CONV_DW, DLB_CONV_DH, DLB_CONV_PW, DLB_CONV_SW,
-        DLB_CONV_SH,   DLB_CONV_KW, DLB_CONV_OW, DLB_CONV_IW, DLB_CONV_BIAS,
-        DLB_CONV_RELU, DLB_CONV_PH, DLB_CONV_OH,
+    static const int single[] = {
+        DLB_CONV_G,  DLB_CONV_MB, DLB_CONV_SH, DLB_CONV_SW, DLB_CONV_DH,   DLB_CONV_DW,
+        DLB_CONV_OH, DLB_CONV_OW, DLB_CONV_PH, DLB_CONV_PW, DLB_CONV_BIAS, DLB_CONV_RELU,
     };
     struct dlb_problem written = *problem;
-    for (size_t i = 0; i < sizeof droppable / sizeof *droppable; i++) {
-        int candidate = droppable[i];
-        struct dlb_problem trial = written;
-        trial.dim[candidate] = dims[candidate].fallback;
-        struct dlb_problem completed = trial;
-        bool droppable_here =
-            conv_complete(&completed, NULL) == DLB_OK && same_dims(&completed, problem);
-        /* Sizes and padding stay readable: oh is kept only where it is not derived. */
-        if (droppable_here)
-            written = trial;
-        if (candidate == dim)
-            return !droppable_here;
-    }
-    return true;
+    if (!drop(problem, &written, axes[1].dim, AXIS_PARTS))
+        drop(problem, &written, axes[0].dim, AXIS_PARTS);
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++)
+        drop(problem, &written, &single[i], 1);
+    return written.dim[dim] != dims[dim].fallback;
 }
 
 void dlb_conv_shape_get(const struct dlb_problem *problem, struct dlb_conv_shape *shape)

@@ -7,12 +7,15 @@
  *
  * with src read as zero outside the input, OCG = OC/G, ICG = IC/G, act = max(0,.) when
  * RELU. Dilation counts as in oneDNN: 0 is a dense kernel.  Bottom and right padding
- * follow from OH and OW (they may differ from PH and PW, and may be negative: input left
- * unused).
+ * follow from OH and OW; they may differ from PH and PW, and may be negative, down to
+ * 1 - stride: input left unused.
  *
  * Descriptor: benchdnn's (g mb ic ih iw oc oh ow kh kw sh sw ph pw dh dw), plus bias and
- * relu (0 or 1, both 0 when not named).  Tensors: src nhwc, weights goihw, bias x, dst
- * nhwc. A problem without bias has no bias tensor.
+ * relu (0 or 1, both 0 when not named).  A width axis of which no key is named copies the
+ * height axis; else its own defaults hold: sw1, dw0, pw from ow or 0.
+ *
+ * Tensors: src nhwc, weights goihw, bias x, dst nhwc.  A problem without bias has no bias
+ * tensor.
  */
 #ifndef DLB_OPS_CONV_H
 #define DLB_OPS_CONV_H

@@ -20,9 +20,51 @@ void dlb_conv_valid_taps(int64_t out, int64_t in_size, int64_t kernel, int64_t s
                          int64_t pad, int64_t dilation, int64_t *begin, int64_t *end);
 
 /* Search space (conv_space.c). */
-enum { DLB_CONV_ALGORITHMS = 1, DLB_CONV_TILES = 1 };
+enum dlb_conv_algorithm {
+    DLB_CONV_DIRECT,     /* taps are batch entries; taps of one pixel range in one call */
+    DLB_CONV_DIRECT_ROW, /* kw*ic is one run of a source row */
+    DLB_CONV_GEMM_1X1,   /* pixels of all images are the rows of one matrix */
+    DLB_CONV_IM2COL,     /* the reduction of a block of rows gathered into scratch */
+    DLB_CONV_DEPTHWISE,  /* one input and one output channel a group */
+    DLB_CONV_ALGORITHMS
+};
+enum dlb_conv_tile {
+    DLB_CONV_TILE_MR,     /* most output pixels in a register tile */
+    DLB_CONV_TILE_NR,     /* output channels in a register tile */
+    DLB_CONV_TILE_KC,     /* input channels in one pass over the taps */
+    DLB_CONV_TILE_ROWS,   /* output rows (gemm-1x1: strips of mr pixels) in a block */
+    DLB_CONV_TILE_ORDER,  /* enum dlb_conv_order */
+    DLB_CONV_TILE_SPLIT,  /* enum dlb_conv_split */
+    DLB_CONV_TILE_STREAM, /* enum dlb_conv_stream */
+    DLB_CONV_TILES
+};
+/* Values of the enumerated tiles; 0 is "does not apply". */
+enum dlb_conv_order { DLB_CONV_ORDER_OC = 1, DLB_CONV_ORDER_PIXELS };
+enum dlb_conv_split { DLB_CONV_SPLIT_ROWS = 1, DLB_CONV_SPLIT_OC, DLB_CONV_SPLIT_2D };
+enum dlb_conv_stream { DLB_CONV_STREAM_OFF = 1, DLB_CONV_STREAM_ON };
+
 extern const char *const dlb_conv_algorithms[DLB_CONV_ALGORITHMS];
 extern const struct dlb_tile_def dlb_conv_tiles[DLB_CONV_TILES];
+
+/* Whether the pixels of all images are the rows of one dense matrix. */
+bool dlb_conv_is_gemm(const struct dlb_conv_shape *shape);
+
+/* Rows that the candidate works through: output rows of all images; for gemm-1x1 strips
+ * of mr pixels. */
+int64_t dlb_conv_rows(const struct dlb_conv_shape *shape,
+                      const struct dlb_candidate *candidate);
+
+/*
+ * Threads as a grid: each gets a share of the rows and a share of the panels of output
+ * channels.  balance is mean over largest share, at most 1.
+ */
+struct dlb_conv_grid {
+    int rows, columns;
+    double balance;
+};
+struct dlb_conv_grid dlb_conv_grid_make(int split, int threads, int64_t rows,
+                                        int64_t panels);
+
 void dlb_conv_enumerate(const struct dlb_problem *problem,
                         const struct dlb_target *target, dlb_candidate_fn *emit,
                         void *context);
@@ -40,5 +82,25 @@ enum dlb_status dlb_conv_plan(const struct dlb_problem *problem,
                               const struct dlb_target *target,
                               const struct dlb_candidate *candidate,
                               struct dlb_plan **plan, struct dlb_error *error);
+
+/*
+ * Makers of the algorithms' plans.  They set class and workspace_bytes of the plan; the
+ * candidate is legal.  DLB_NOMEM, or DLB_OK and *plan, which the caller owns.
+ */
+typedef enum dlb_status dlb_conv_maker(const struct dlb_problem *problem,
+                                       const struct dlb_target *target,
+                                       const struct dlb_candidate *candidate,
+                                       struct dlb_plan **plan, struct dlb_error *error);
+dlb_conv_maker dlb_conv_gemm_make;      /* conv_gemm.c: all but depthwise */
+dlb_conv_maker dlb_conv_depthwise_make; /* conv_depthwise.c */
+
+/* Depthwise parts of the space: NULL or the reason against the register tile; cycles of
+ * all threads together. */
+const char *dlb_conv_depthwise_refuse(const struct dlb_conv_shape *shape,
+                                      const struct dlb_target *target,
+                                      const struct dlb_candidate *candidate);
+double dlb_conv_depthwise_cycles(const struct dlb_conv_shape *shape,
+                                 const struct dlb_target *target,
+                                 const struct dlb_candidate *candidate);
 
 #endif

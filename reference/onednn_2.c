@@ -1,0 +1,90 @@
+/*
+ * The parts of onednn.h that speak the C API of oneDNN 2.x.
+ */
+#include "onednn.h"
+
+#include <string.h>
+
+dnnl_status_t dlb_onednn_md_make(struct dlb_onednn_md *md, int rank,
+                                 const dnnl_dims_t dims, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_init_by_tag(&md->desc, rank, dims, dnnl_f32, tag);
+}
+
+dnnl_status_t dlb_onednn_md_of(struct dlb_onednn_md *md, const_dnnl_primitive_desc_t pd,
+                               dnnl_query_t what, int index)
+{
+    const dnnl_memory_desc_t *desc = dnnl_primitive_desc_query_md(pd, what, index);
+    if (!desc)
+        return dnnl_invalid_arguments;
+    md->desc = *desc;
+    return dnnl_success;
+}
+
+void dlb_onednn_md_release(struct dlb_onednn_md *md)
+{
+    memset(md, 0, sizeof *md);
+}
+
+size_t dlb_onednn_md_bytes(const struct dlb_onednn_md *md)
+{
+    return dnnl_memory_desc_get_size(&md->desc);
+}
+
+bool dlb_onednn_md_equal(const struct dlb_onednn_md *a, const struct dlb_onednn_md *b)
+{
+    return dnnl_memory_desc_equal(&a->desc, &b->desc);
+}
+
+bool dlb_onednn_md_blocking(const struct dlb_onednn_md *md,
+                            struct dlb_onednn_blocking *blocking)
+{
+    if (md->desc.format_kind != dnnl_blocked)
+        return false;
+    const dnnl_blocking_desc_t *desc = &md->desc.format_desc.blocking;
+    blocking->rank = md->desc.ndims;
+    blocking->blocks = desc->inner_nblks;
+    memcpy(blocking->strides, desc->strides, sizeof desc->strides);
+    memcpy(blocking->block_size, desc->inner_blks, sizeof desc->inner_blks);
+    memcpy(blocking->block_dim, desc->inner_idxs, sizeof desc->inner_idxs);
+    return true;
+}
+
+dnnl_status_t dlb_onednn_memory_make(dnnl_memory_t *memory,
+                                     const struct dlb_onednn_md *md, dnnl_engine_t engine)
+{
+    return dnnl_memory_create(memory, &md->desc, engine, DNNL_MEMORY_NONE);
+}
+
+dnnl_status_t dlb_onednn_reorder_make(dnnl_primitive_t *reorder,
+                                      const struct dlb_onednn_md *from,
+                                      const struct dlb_onednn_md *to,
+                                      dnnl_engine_t engine)
+{
+    dnnl_primitive_desc_t pd;
+    dnnl_status_t code = dnnl_reorder_primitive_desc_create(&pd, &from->desc, engine,
+                                                            &to->desc, engine, NULL);
+    if (code)
+        return code;
+    code = dnnl_primitive_create(reorder, pd);
+    dnnl_primitive_desc_destroy(pd);
+    return code;
+}
+
+dnnl_status_t dlb_onednn_append_relu(dnnl_post_ops_t post_ops)
+{
+    return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_relu, 0, 0);
+}
+
+dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
+                                 const struct dlb_onednn_conv *conv,
+                                 const_dnnl_primitive_attr_t attributes,
+                                 dnnl_engine_t engine)
+{
+    dnnl_convolution_desc_t desc;
+    dnnl_status_t code = dnnl_dilated_convolution_forward_desc_init(
+        &desc, dnnl_forward_inference, conv->algorithm, &conv->src->desc,
+        &conv->weights->desc, conv->bias ? &conv->bias->desc : NULL, &conv->dst->desc,
+        conv->strides, conv->dilations, conv->padding_begin, conv->padding_end);
+    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+}

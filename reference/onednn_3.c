@@ -1,0 +1,101 @@
+/*
+ * The parts of onednn.h that speak the C API of oneDNN 3.x.
+ */
+#include "onednn.h"
+
+#include <string.h>
+
+dnnl_status_t dlb_onednn_md_make(struct dlb_onednn_md *md, int rank,
+                                 const dnnl_dims_t dims, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_create_with_tag(&md->desc, rank, dims, dnnl_f32, tag);
+}
+
+dnnl_status_t dlb_onednn_md_of(struct dlb_onednn_md *md, const_dnnl_primitive_desc_t pd,
+                               dnnl_query_t what, int index)
+{
+    const_dnnl_memory_desc_t desc = dnnl_primitive_desc_query_md(pd, what, index);
+    return desc ? dnnl_memory_desc_clone(&md->desc, desc) : dnnl_invalid_arguments;
+}
+
+void dlb_onednn_md_release(struct dlb_onednn_md *md)
+{
+    if (md->desc)
+        dnnl_memory_desc_destroy(md->desc);
+    md->desc = NULL;
+}
+
+size_t dlb_onednn_md_bytes(const struct dlb_onednn_md *md)
+{
+    return dnnl_memory_desc_get_size(md->desc);
+}
+
+bool dlb_onednn_md_equal(const struct dlb_onednn_md *a, const struct dlb_onednn_md *b)
+{
+    return dnnl_memory_desc_equal(a->desc, b->desc);
+}
+
+static bool query_dims(const struct dlb_onednn_md *md, dnnl_query_t what, int n,
+                       dnnl_dims_t dims)
+{
+    const dnnl_dims_t *found = NULL;
+    if (n == 0)
+        return true;
+    if (dnnl_memory_desc_query(md->desc, what, &found) || !found)
+        return false;
+    memcpy(dims, *found, (size_t)n * sizeof **found);
+    return true;
+}
+
+bool dlb_onednn_md_blocking(const struct dlb_onednn_md *md,
+                            struct dlb_onednn_blocking *blocking)
+{
+    dnnl_format_kind_t kind = dnnl_format_kind_undef;
+    dnnl_memory_desc_query(md->desc, dnnl_query_format_kind, &kind);
+    if (kind != dnnl_blocked)
+        return false;
+    dnnl_memory_desc_query(md->desc, dnnl_query_ndims_s32, &blocking->rank);
+    dnnl_memory_desc_query(md->desc, dnnl_query_inner_nblks_s32, &blocking->blocks);
+    return query_dims(md, dnnl_query_strides, blocking->rank, blocking->strides) &&
+           query_dims(md, dnnl_query_inner_blks, blocking->blocks,
+                      blocking->block_size) &&
+           query_dims(md, dnnl_query_inner_idxs, blocking->blocks, blocking->block_dim);
+}
+
+dnnl_status_t dlb_onednn_memory_make(dnnl_memory_t *memory,
+                                     const struct dlb_onednn_md *md, dnnl_engine_t engine)
+{
+    return dnnl_memory_create(memory, md->desc, engine, DNNL_MEMORY_NONE);
+}
+
+dnnl_status_t dlb_onednn_reorder_make(dnnl_primitive_t *reorder,
+                                      const struct dlb_onednn_md *from,
+                                      const struct dlb_onednn_md *to,
+                                      dnnl_engine_t engine)
+{
+    dnnl_primitive_desc_t pd;
+    dnnl_status_t code = dnnl_reorder_primitive_desc_create(&pd, from->desc, engine,
+                                                            to->desc, engine, NULL);
+    if (code)
+        return code;
+    code = dnnl_primitive_create(reorder, pd);
+    dnnl_primitive_desc_destroy(pd);
+    return code;
+}
+
+dnnl_status_t dlb_onednn_append_relu(dnnl_post_ops_t post_ops)
+{
+    return dnnl_post_ops_append_eltwise(post_ops, dnnl_eltwise_relu, 0, 0);
+}
+
+dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
+                                 const struct dlb_onednn_conv *conv,
+                                 const_dnnl_primitive_attr_t attributes,
+                                 dnnl_engine_t engine)
+{
+    return dnnl_convolution_forward_primitive_desc_create(
+        pd, engine, dnnl_forward_inference, conv->algorithm, conv->src->desc,
+        conv->weights->desc, conv->bias ? conv->bias->desc : NULL, conv->dst->desc,
+        conv->strides, conv->dilations, conv->padding_begin, conv->padding_end,
+        attributes);
+}
