@@ -96,7 +96,17 @@ static void append(struct dlb_run *run, const char *impl, const char *status, do
 static void make_run(void)
 {
     struct dlb_run *run;
-    struct dlb_manifest manifest = {.state = "finished", .machine_key = "key"};
+    struct dlb_fact facts[] = {
+        {.section = "power", .key = "governor", .text = "powersave"},
+        {.section = "power", .key = "frequency_max_khz", .text = "3400000"},
+        {.section = "cpu", .key = "l1d_bytes", .text = "49152"},
+        {.section = "cpu", .key = "l3_bytes", .text = "33554432"},
+        {.section = "cpu", .key = "l3_shared_by", .text = "16"},
+    };
+    struct dlb_manifest manifest = {.state = "finished",
+                                    .machine_key = "key",
+                                    .facts = facts,
+                                    .facts_n = sizeof facts / sizeof *facts};
     assert_int_equal(dlb_run_create(NULL, "run", "x", &run, NULL), DLB_OK);
     append(run, "native", "ok", 100, 4);
     append(run, "native", "mismatch", 50, 4);
@@ -117,9 +127,15 @@ static void gbench_has_a_row_per_repetition(void **state)
     assert_true(*text_at(context, "host_name"));
     assert_string_equal(text_at(context, "executable"), "dlbench");
     assert_true(real_at(context, "num_cpus") >= 1);
-    real_at(context, "mhz_per_cpu");
-    assert_true(cJSON_IsBool(cJSON_GetObjectItem(context, "cpu_scaling_enabled")));
-    assert_true(cJSON_IsArray(cJSON_GetObjectItem(context, "caches")));
+    assert_true(real_at(context, "mhz_per_cpu") == 3400);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(context, "cpu_scaling_enabled")));
+    const cJSON *caches = cJSON_GetObjectItem(context, "caches");
+    assert_int_equal(cJSON_GetArraySize(caches), 2);
+    const cJSON *last = cJSON_GetArrayItem(caches, 1);
+    assert_string_equal(text_at(last, "type"), "Unified");
+    assert_true(real_at(last, "level") == 3);
+    assert_true(real_at(last, "size") == 33554432);
+    assert_true(real_at(last, "num_sharing") == 16);
     assert_true(cJSON_IsArray(cJSON_GetObjectItem(context, "load_avg")));
     assert_string_equal(text_at(context, "library_build_type"), "release");
     assert_true(real_at(context, "json_schema_version") == 1);

@@ -22,8 +22,10 @@ static int make_base(void **state)
 {
     (void)state;
     strcpy(base, "/tmp/dlb_test_manifest_XXXXXX");
+    if (!mkdtemp(base) || chdir(base))
+        return -1;
     snprintf(folder, sizeof folder, "%s/run", base);
-    return !mkdtemp(base) || chdir(base);
+    return 0;
 }
 
 static int remove_base(void **state)

@@ -152,6 +152,34 @@ static double manifest_real(const struct source *source, const char *keys,
     return isfinite(value) ? value : otherwise;
 }
 
+/* A fact is a text: 0 when it is not there. */
+static int64_t manifest_fact(const struct source *source, const char *keys)
+{
+    return strtoll(manifest_text(source, keys, "0"), NULL, 10);
+}
+
+static void put_caches(struct dlb_json *json, const struct source *source)
+{
+    static const struct {
+        const char *type, *bytes, *shared_by;
+    } levels[] = {{"Data", "facts.cpu.l1d_bytes", "facts.cpu.l1_shared_by"},
+                  {"Unified", "facts.cpu.l2_bytes", "facts.cpu.l2_shared_by"},
+                  {"Unified", "facts.cpu.l3_bytes", "facts.cpu.l3_shared_by"}};
+    dlb_json_begin_array(json, "caches");
+    for (int i = 0; i < 3; i++) {
+        int64_t bytes = manifest_fact(source, levels[i].bytes);
+        if (bytes <= 0)
+            continue;
+        dlb_json_begin_object(json, NULL);
+        dlb_json_text(json, "type", levels[i].type);
+        dlb_json_int(json, "level", i + 1);
+        dlb_json_int(json, "size", bytes);
+        dlb_json_int(json, "num_sharing", manifest_fact(source, levels[i].shared_by));
+        dlb_json_end(json);
+    }
+    dlb_json_end(json);
+}
+
 static void put_context(struct dlb_json *json, const struct source *source)
 {
     char date[32] = "";
@@ -159,7 +187,6 @@ static void put_context(struct dlb_json *json, const struct source *source)
     const char *timestamp = dlb_row_get_text(first, DLB_COL_TIMESTAMP_UTC);
     const char *started = manifest_text(source, "started_utc", timestamp);
     const char *governor = manifest_text(source, "facts.power.governor", NULL);
-    const char *mhz = manifest_text(source, "facts.cpu.mhz", "0");
     double load = dlb_row_get_real(first, DLB_COL_LOAD1);
     if (*started)
         snprintf(date, sizeof date, "%.19s+00:00", started);
@@ -169,11 +196,11 @@ static void put_context(struct dlb_json *json, const struct source *source)
     dlb_json_text(json, "host_name", manifest_text(source, "host", ""));
     dlb_json_text(json, "executable", manifest_text(source, "program.name", "dlbench"));
     dlb_json_int(json, "num_cpus", (int64_t)manifest_real(source, "cpus_online", 0));
-    dlb_json_int(json, "mhz_per_cpu", (int64_t)strtod(mhz, NULL));
+    dlb_json_int(json, "mhz_per_cpu",
+                 manifest_fact(source, "facts.power.frequency_max_khz") / 1000);
     dlb_json_bool(json, "cpu_scaling_enabled",
                   governor && !strstr(governor, "performance"));
-    dlb_json_begin_array(json, "caches");
-    dlb_json_end(json);
+    put_caches(json, source);
     dlb_json_begin_array(json, "load_avg");
     if (isfinite(load))
         dlb_json_real(json, NULL, load);
