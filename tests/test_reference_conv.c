@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -316,6 +318,53 @@ static void onednn_agrees_with_the_definition(void **state)
         }
 }
 
+/* 0 when a plan made under the cap is right and uses no wider instruction set. */
+static int plan_under_cap(void)
+{
+    struct dlb_problem problem = case_problem(1);
+    struct operands o = make_operands(&problem);
+    struct dlb_plan *plan = NULL;
+    if (dlb_onednn_cap_isa(DLB_ISA_AVX2, NULL) ||
+        dlb_reference_conv.onednn(&problem, DLB_ISA_AVX2, 1, 0, &plan, NULL))
+        return 1;
+    check_plan(plan, &problem, &o, "under a cap");
+    int wider = strstr(plan->algorithm, "avx512") || strstr(plan->isa, "avx512");
+    dlb_plan_release(plan);
+    release_operands(&o);
+    return wider ? 2 : 0;
+}
+
+/* In a process of its own, since the cap holds for a whole process; runs first, since a
+ * team of threads does not survive the fork. */
+static void onednn_can_be_capped(void **state)
+{
+    (void)state;
+    int result = 0;
+    if (!dlb_isa_usable(DLB_ISA_AVX2))
+        skip();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(plan_under_cap());
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_int_equal(result, 0);
+}
+
+/* Once it has made primitives it is too late. */
+static void onednn_refuses_a_late_cap(void **state)
+{
+    (void)state;
+    struct dlb_problem problem = case_problem(1);
+    struct dlb_plan *plan = NULL;
+    struct dlb_error error = {""};
+    assert_int_equal(
+        dlb_reference_conv.onednn(&problem, dlb_isa_best(), 1, 0, &plan, NULL), DLB_OK);
+    dlb_plan_release(plan);
+    assert_int_equal(dlb_onednn_cap_isa(DLB_ISA_SCALAR, &error), DLB_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "first primitive"));
+    assert_int_equal(dlb_onednn_cap_isa(DLB_ISA_NEON, &error), DLB_UNSUPPORTED);
+}
+
 static void onednn_refuses_what_it_cannot_do(void **state)
 {
     (void)state;
@@ -415,6 +464,9 @@ static void build_without_onednn_says_so(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+#ifdef DLBENCH_ONEDNN
+        cmocka_unit_test(onednn_can_be_capped),
+#endif
         cmocka_unit_test(definition_is_cross_correlation),
         cmocka_unit_test(definition_pads_and_strides),
         cmocka_unit_test(definition_dilates),
@@ -423,6 +475,7 @@ int main(void)
         cmocka_unit_test(naive_plan_is_the_definition),
 #ifdef DLBENCH_ONEDNN
         cmocka_unit_test(onednn_agrees_with_the_definition),
+        cmocka_unit_test(onednn_refuses_a_late_cap),
         cmocka_unit_test(onednn_refuses_what_it_cannot_do),
         cmocka_unit_test(onednn_keeps_nan_without_relu),
         cmocka_unit_test(onednn_winograd_is_asked_for_by_name),
