@@ -278,6 +278,14 @@ static enum dlb_status prepare(struct dlb_session *session, struct dlb_error *er
             error, DLB_INVALID,
             "--topology describes another machine, on which nothing can be timed; "
             "add --dry-run to see the plan for it.");
+    if (!status)
+        status = check_machine(session, error);
+    if (!status && options->aa) {
+        session->twin = calloc((size_t)(session->suite.cases_n * session->stations),
+                               sizeof *session->twin);
+        if (!session->twin)
+            status = dlb_fail(error, DLB_NOMEM, "No memory is left for the pairs.");
+    }
     return status;
 }
 
