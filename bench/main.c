@@ -127,11 +127,7 @@ static int list(const struct dlb_options *options)
         lists[i].print();
         return DLB_EXIT_OK;
     }
-    dlb_fail(
-        &error, DLB_INVALID,
-        "list does not know '%s'; accepted: ops, tiles, isa, columns, columns-markdown.",
-        what);
-    return fail(&error, DLB_EXIT_USAGE);
+    return DLB_EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
