@@ -197,7 +197,7 @@ static enum dlb_status prepare_isa(struct dlb_session *session, struct dlb_error
     if (!name || !*name)
         return DLB_OK;
     enum dlb_status status = dlb_isa_parse(name, &session->isa, error);
-    if (status || !dlb_onednn_version())
+    if (status || session->isa == dlb_isa_best() || !dlb_onednn_version())
         return status;
     return dlb_onednn_cap_isa(session->isa, error);
 }

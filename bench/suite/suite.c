@@ -134,8 +134,11 @@ static enum dlb_status read_case(const struct reading *reading,
         return refuse(reading, record->line, SHAPE, reason.text, error);
     if (record->cells[NAME][0])
         strcpy(one.name, record->cells[NAME]);
-    if (reading->only && reading->only != one.operator)
-        return DLB_OK;
+    if (reading->only) {
+        if (strcmp(reading->only->op->name, one.operator->op->name))
+            return DLB_OK;
+        one.operator = reading->only;
+    }
     return append(reading->suite, &one, error);
 }
 
