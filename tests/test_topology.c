@@ -170,7 +170,7 @@ static void the_quota_caps_the_threads(void **state)
     static const struct {
         double quota;
         int threads;
-    } expected[] = {{0, 16}, {3.5, 3}, {0.2, 1}, {1, 1}, {16, 16}, {99, 16}};
+    } expected[] = {{0, 16}, {3.5, 3}, {15.5, 15}, {0.2, 1}, {1, 1}, {16, 16}, {99, 16}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         dlb_topology_set_quota(t, expected[i].quota);
         assert_int_equal(t->max_threads, expected[i].threads);
