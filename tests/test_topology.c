@@ -246,6 +246,9 @@ static void finds_groups_of_version_1_inside_a_container(void **state)
     dlb_limits_read(root, &limits);
     assert_true(limits.quota_cpus == 2.5);
     assert_int_equal(limits.version, 1);
+    machine_file(root, "/sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us", "50000\n");
+    dlb_limits_read(root, &limits);
+    assert_true(limits.quota_cpus == 0.5);
     assert_true(limits.memory_bytes == 0);
     machine_file(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "4096\n");
     machine_file(root, "/sys/fs/cgroup/memory/memory.usage_in_bytes", "5000\n");
