@@ -32,9 +32,13 @@ static void kernels_compute_what_they_say(void **state)
         assert_true(kernels->read(from, 0) == 0);
         kernels->copy(to, from, N);
         assert_memory_equal(to, from, N * sizeof *to);
-        /* Every chain of every lane tends to 2: their number follows from the sum. */
-        float chains = kernels->fma(1000, 1) / 2;
-        assert_true(fabsf(chains * 2 - (float)kernels->flops_per_step) < 1e-3f);
+        /* Chains begin at 1, 2, 3, … in every lane: how many there are must agree with
+         * the flops, and each step must halve them. */
+        int lanes = dlb_isa_lanes(isa), chains = kernels->flops_per_step / 2 / lanes;
+        float begin = (float)(lanes * chains * (chains + 1) / 2);
+        assert_true(kernels->fma(0, -0.5f) == begin);
+        assert_true(kernels->fma(3, -0.5f) == begin / 8);
+        assert_true(kernels->fma(10000, DLB_CEILING_GROWTH) == begin);
     }
     dlb_free(from);
     dlb_free(to);

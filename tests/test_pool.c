@@ -16,9 +16,13 @@
 static struct dlb_topology *topology;
 static struct dlb_thread_set set[DLB_THREAD_SETS_MAX];
 
+static cpu_set_t at_start; /* before any pool */
+
 static int load(void **state)
 {
     (void)state;
+    if (sched_getaffinity(0, sizeof at_start, &at_start))
+        return 1;
     return dlb_topology_load(NULL, &topology, NULL) != DLB_OK;
 }
 
@@ -83,11 +87,10 @@ static void every_thread_runs_once_where_it_is_bound(void **state)
 static void close_gives_the_affinity_back(void **state)
 {
     (void)state;
-    cpu_set_t before, after;
-    assert_false(sched_getaffinity(0, sizeof before, &before));
+    cpu_set_t after;
     dlb_pool_close(open_pool("2"));
     assert_false(sched_getaffinity(0, sizeof after, &after));
-    assert_true(CPU_EQUAL(&before, &after));
+    assert_true(CPU_EQUAL(&at_start, &after));
     dlb_pool_close(NULL);
 }
 

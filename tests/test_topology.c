@@ -170,7 +170,7 @@ static void the_quota_caps_the_threads(void **state)
     static const struct {
         double quota;
         int threads;
-    } expected[] = {{0, 16}, {3.5, 3}, {0.2, 1}, {1, 1}, {16, 16}, {99, 16}};
+    } expected[] = {{0, 16}, {3.5, 3}, {15.5, 15}, {0.2, 1}, {1, 1}, {16, 16}, {99, 16}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         dlb_topology_set_quota(t, expected[i].quota);
         assert_int_equal(t->max_threads, expected[i].threads);
@@ -246,6 +246,9 @@ static void finds_groups_of_version_1_inside_a_container(void **state)
     dlb_limits_read(root, &limits);
     assert_true(limits.quota_cpus == 2.5);
     assert_int_equal(limits.version, 1);
+    machine_file(root, "/sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us", "50000\n");
+    dlb_limits_read(root, &limits);
+    assert_true(limits.quota_cpus == 0.5);
     assert_true(limits.memory_bytes == 0);
     machine_file(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "4096\n");
     machine_file(root, "/sys/fs/cgroup/memory/memory.usage_in_bytes", "5000\n");

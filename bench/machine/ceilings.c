@@ -43,7 +43,7 @@ static void pass_member(void *context, const struct dlb_team *team)
             memset(mine, 0, pass->stride * sizeof *mine);
             break;
         case FMA:
-            pass->kernels->fma(STEPS, 1);
+            pass->kernels->fma(STEPS, DLB_CEILING_GROWTH);
             break;
         case READ:
             pass->kernels->read(mine, pass->floats);
@@ -224,7 +224,7 @@ static void probe_member(void *context, const struct dlb_team *team)
     dlb_team_barrier(team);
     double begin = now();
     do {
-        probe->kernels->fma(PROBE_STEPS, 1);
+        probe->kernels->fma(PROBE_STEPS, DLB_CEILING_GROWTH);
         steps += PROBE_STEPS;
         elapsed = now() - begin;
     } while (elapsed < probe->seconds);

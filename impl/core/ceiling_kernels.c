@@ -1,7 +1,7 @@
 /*
  * Loops for the machine's ceilings; see ceiling.h.
  *
- * Registers: CHAINS accumulators, two operands and, where multiply and add are not fused,
+ * Registers: CHAINS accumulators, the factor and, where multiply and add are not fused,
  * one product.  Eight chains are the least that hide a latency of 4 on two pipes; more
  * registers allow more chains, for pipes that are deeper or more.
  */
@@ -13,18 +13,20 @@ enum { CHAINS = VREGS == 32 ? 24 : 12, SUMS = 8 };
 
 _Static_assert(DLB_CEILING_BLOCK % (SUMS * VLEN) == 0, "a block is whole rounds of sums");
 
-static float fma_chains(int64_t steps, float start)
+static float fma_chains(int64_t steps, float growth)
 {
     vec acc[CHAINS];
-    /* x and y keep every chain near 2*start, far from overflow and denormals. */
-    const vec x = v_set1(0.5f), y = v_set1(start);
+    const vec x = v_set1(growth);
+    /* Different starts, or the compiler would see one chain. */
     DLB_UNROLL
     for (int i = 0; i < CHAINS; i++)
-        acc[i] = v_set1(start + (float)i);
+        acc[i] = v_set1((float)(i + 1));
+    /* The accumulator is factor and addend: an ISA whose fused instruction overwrites
+     * either of them needs no move. */
     for (int64_t step = 0; step < steps; step++) {
         DLB_UNROLL
         for (int i = 0; i < CHAINS; i++)
-            acc[i] = v_fma(acc[i], x, y);
+            acc[i] = v_fma(acc[i], x, acc[i]);
     }
     vec sum = v_zero();
     DLB_UNROLL
