@@ -8,6 +8,7 @@
 #include "ops.h"
 #include "options.h"
 #include "record/columns.h"
+#include "suite/suite.h"
 
 #include <locale.h>
 #include <signal.h>
@@ -62,7 +63,7 @@ static int with_topology(const struct dlb_options *options)
     if (options->command == DLB_COMMAND_TOPOLOGY)
         dlb_topology_print(topology, stdout);
     else
-        status = dlb_checkup_run(topology, stdout, &error);
+        status = dlb_checkup_run(topology, options, stdout, &error);
     dlb_topology_release(topology);
     return status ? fail(&error, DLB_EXIT_USAGE) : DLB_EXIT_OK;
 }
@@ -87,6 +88,11 @@ static void list_tiles(void)
     }
 }
 
+static void list_suites(void)
+{
+    dlb_suites_print(stdout);
+}
+
 static void list_isa(void)
 {
     for (int isa = 0; isa < DLB_ISA_COUNT; isa++)
@@ -107,16 +113,13 @@ static const struct {
     const char *what;
     void (*print)(void);
 } lists[] = {
-    {"ops", list_ops},
-    {"tiles", list_tiles},
-    {"isa", list_isa},
-    {"columns", list_columns},
-    {"columns-markdown", list_columns_markdown},
+    {"ops", list_ops},         {"suites", list_suites},
+    {"tiles", list_tiles},     {"isa", list_isa},
+    {"columns", list_columns}, {"columns-markdown", list_columns_markdown},
 };
 
 static int list(const struct dlb_options *options)
 {
-    struct dlb_error error;
     const char *what = options->words_n ? options->words[0] : "ops";
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         if (strcmp(lists[i].what, what))
@@ -124,11 +127,7 @@ static int list(const struct dlb_options *options)
         lists[i].print();
         return DLB_EXIT_OK;
     }
-    dlb_fail(
-        &error, DLB_INVALID,
-        "list does not know '%s'; accepted: ops, tiles, isa, columns, columns-markdown.",
-        what);
-    return fail(&error, DLB_EXIT_USAGE);
+    return DLB_EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -150,7 +149,8 @@ int main(int argc, char **argv)
         dlb_options_help(stdout);
         return DLB_EXIT_OK;
     case DLB_COMMAND_VERSION:
-        printf("dlbench %s\n", DLBENCH_VERSION);
+        printf("dlbench %s, oneDNN %s\n", DLBENCH_VERSION,
+               dlb_onednn_version() ? dlb_onednn_version() : "not in this build");
         return DLB_EXIT_OK;
     }
     return DLB_EXIT_USAGE;

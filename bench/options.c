@@ -41,7 +41,7 @@ static const char *const passes[] = {"fwd", "fwd_train", "bwd_data", "bwd_weight
                                      "bwd", "all",       NULL};
 static const char *const impls[] = {"native", "onednn", "naive", NULL};
 static const char *const accuracies[] = {"exact", "winograd", NULL};
-static const char *const cache_states[] = {"hot", "cold-weights", "cold", NULL};
+static const char *const cache_states[] = {"hot", "cold", NULL};
 static const char *const topics[] = {"ops",     "suites",           "tiles", "isa",
                                      "columns", "columns-markdown", NULL};
 
@@ -77,8 +77,8 @@ static const struct option table[] = {
      "exact (default), or winograd: reduced-accuracy algorithms\nare admitted on both "
      "sides",
      WORD, AT(accuracy), BENCH, true, accuracies},
-    {NULL, "cache-state", "STATE", "hot (default), cold-weights or cold", WORD,
-     AT(cache_state), BENCH, true, cache_states},
+    {NULL, "cache-state", "STATE", "hot (default) or cold", WORD, AT(cache_state), BENCH,
+     true, cache_states},
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
      SECONDS, AT(budget_seconds), BENCH | DOCTOR, false, NULL},
     {NULL, "seed", "N", "of fills and of random order; default 0", WHOLE, AT(seed), BENCH,
@@ -94,6 +94,8 @@ static const struct option table[] = {
      true, NULL},
     {NULL, "check-determinism", NULL, "prove that two runs are bitwise equal", FLAG,
      AT(check_determinism), BENCH, true, NULL},
+    {NULL, "aa", NULL, "time the native kernel beside itself: any difference is noise",
+     FLAG, AT(aa), BENCH, true, NULL},
     {NULL, "dry-run", NULL, "print the plan and do nothing", FLAG, AT(dry_run), BENCH,
      true, NULL},
     {"What comes out", "out", "DIR", "folder of this run; default: a new one in results/",
@@ -133,6 +135,7 @@ static const struct {
     {"dry-run", "check", "one does nothing, the other verifies"},
     {"dry-run", "check-determinism", "one does nothing, the other runs everything twice"},
     {"dry-run", "export", "there are no results to export"},
+    {"check", "aa", "one times nothing, the other times twice"},
     {"check", "export", "there are no times to export"},
 };
 

@@ -33,7 +33,7 @@ struct dlb_options {
     const char *out, *resume, *export_to, *topology;
     double budget_seconds; /* 0 = the default */
     int64_t seed;
-    bool sweep, check, check_determinism, dry_run, quiet, oversubscribe;
+    bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe;
 };
 
 /*

@@ -85,6 +85,7 @@ static void check_call(const struct dlb_brgemm_kernels *kernels, struct operands
         .lda = LDA,
         .b = o->b,
         .b_offset = o->b_offset,
+        .b_ahead = n & 4 ? 2 * columns : 0,
         .batch = batch,
         .k = k,
         .c = o->c + GUARD + shift,
@@ -105,6 +106,8 @@ static void check_tile(const struct dlb_brgemm_kernels *kernels, struct operands
                        int nv, int mr)
 {
     int columns = nv * kernels->lanes;
+    /* Every path: whole and partial groups of k, all flags, tails, with and without
+     * prefetch. */
     static const int64_t ks[] = {1, 3, 4, 11};
     for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
         for (unsigned flags = 0; flags < 8; flags++)
@@ -113,7 +116,7 @@ static void check_tile(const struct dlb_brgemm_kernels *kernels, struct operands
                            flags, shift);
     for (int n = 1; n < columns; n++)
         for (unsigned flags = 0; flags < 4; flags++)
-            check_call(kernels, o, nv, mr, n, 2, 5, n & 1, flags, n & 2);
+            check_call(kernels, o, nv, mr, n, 2, 9, n & 1, flags, n & 2);
     check_call(kernels, o, nv, mr, columns, 0, 5, 0, 0, true);
 }
 

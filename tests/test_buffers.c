@@ -169,10 +169,9 @@ static void bytes_are_known_beforehand(void **state)
 static void too_large_a_problem_is_refused(void **state)
 {
     (void)state;
-    /* No descriptor can say this; complete() would refuse it. */
-    struct dlb_problem problem = conv(1, 1, 1 << 10, 1);
-    problem.dim[DLB_CONV_IC] = problem.dim[DLB_CONV_IH] = problem.dim[DLB_CONV_IW] =
-        1 << 24;
+    struct dlb_problem problem = conv(1, 1, 1, 1);
+    problem.dim[DLB_CONV_IC] = problem.dim[DLB_CONV_OC] = 1 << 24;
+    problem.dim[DLB_CONV_IH] = problem.dim[DLB_CONV_IW] = 1 << 24;
     struct dlb_buffers buffers;
     struct dlb_error error = {""};
     assert_int_equal(dlb_buffers_make(&dlb_op_conv, &problem, NULL, &buffers, &error),

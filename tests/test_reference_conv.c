@@ -7,14 +7,17 @@
 
 #include <float.h>
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+
+#include "pool_fixture.h"
 
 /* A problem from values by key; what is not named is derived. */
 struct dim {
@@ -159,33 +162,14 @@ static void definition_keeps_nan_and_infinity(void **state)
     release_operands(&o);
 }
 
-/* A pool in miniature: makes the calls that plan.h demands. */
-static enum dlb_status execute(struct dlb_plan *plan, void *const *data,
-                               struct dlb_error *error)
+static enum dlb_status execute(struct dlb_pool *pool, struct dlb_plan *plan,
+                               void *const *data, struct dlb_error *error)
 {
-    struct dlb_barrier barrier;
-    enum dlb_status status = DLB_OK;
-    int size = plan->class->spmd ? plan->threads : 1;
-    dlb_barrier_init(&barrier);
-    if (size == 1) {
-        struct dlb_team team = {0, 1, NULL};
-        status = plan->class->bind(plan, data, &team, error);
-        if (status)
-            return status;
-        plan->class->run(plan, &team);
-        return plan->class->fetch(plan, &team, error);
-    }
-#pragma omp parallel num_threads(size) reduction(max : status)
-    {
-        struct dlb_team team = {omp_get_thread_num(), size, &barrier};
-        status = plan->class->bind(plan, data, &team, NULL);
-        dlb_team_barrier(&team);
-        plan->class->run(plan, &team);
-        dlb_team_barrier(&team);
-        if (!status)
-            status = plan->class->fetch(plan, &team, NULL);
-    }
-    return status;
+    enum dlb_status status = dlb_pool_bind_plan(pool, plan, data, error);
+    if (status)
+        return status;
+    dlb_pool_run_plan(pool, plan);
+    return dlb_pool_fetch_plan(pool, plan, error);
 }
 
 /* Two awkward axes at a time would square the number of cases; each line is one idea. */
@@ -248,8 +232,9 @@ static void fill_at_random(struct operands *o, unsigned seed, bool whole)
 }
 
 /* Whole numbers must come out equal; others within the bound of a float sum. */
-static void check_plan(struct dlb_plan *plan, const struct dlb_problem *problem,
-                       struct operands *o, const char *name)
+static void check_plan(struct dlb_pool *pool, struct dlb_plan *plan,
+                       const struct dlb_problem *problem, struct operands *o,
+                       const char *name)
 {
     struct dlb_error error = {""};
     int64_t n = dlb_tensor_elements(&o->tensor[DLB_CONV_DST]);
@@ -260,7 +245,7 @@ static void check_plan(struct dlb_plan *plan, const struct dlb_problem *problem,
     double gamma = k * 0x1p-24 / (1 - k * 0x1p-24);
     for (int whole = 0; whole < 2; whole++) {
         fill_at_random(o, 17u + (unsigned)whole, whole);
-        if (execute(plan, o->data, &error))
+        if (execute(pool, plan, o->data, &error))
             fail_msg("%s: %s", name, error.text);
         dlb_reference_conv.define(problem, o->data, DLB_CONV_DST, 0, n, expected,
                                   magnitude);
@@ -276,8 +261,10 @@ static void check_plan(struct dlb_plan *plan, const struct dlb_problem *problem,
 static void naive_plan_is_the_definition(void **state)
 {
     (void)state;
-    for (int i = 0; i < CASES; i++)
-        for (int threads = 1; threads <= 3; threads++) {
+    static const char *const sets[] = {"1", "2", "3"};
+    for (int threads = 1; threads <= 3; threads++) {
+        struct dlb_pool *pool = pool_open(sets[threads - 1]);
+        for (int i = 0; i < CASES; i++) {
             struct dlb_problem problem = case_problem(i);
             struct operands o = make_operands(&problem);
             struct dlb_plan *plan = NULL;
@@ -286,10 +273,11 @@ static void naive_plan_is_the_definition(void **state)
             assert_true(plan->class->spmd);
             assert_string_equal(plan->class->impl, "naive");
             assert_string_equal(plan->layout, "nhwc/goihw/nhwc");
-            check_plan(plan, &problem, &o, cases[i].name);
+            check_plan(pool, plan, &problem, &o, cases[i].name);
             dlb_plan_release(plan);
             release_operands(&o);
         }
+    }
 }
 
 #ifdef DLBENCH_ONEDNN
@@ -297,8 +285,10 @@ static void naive_plan_is_the_definition(void **state)
 static void onednn_agrees_with_the_definition(void **state)
 {
     (void)state;
-    for (int i = 0; i < CASES; i++)
-        for (int threads = 1; threads <= 2; threads++) {
+    static const char *const sets[] = {"1", "2", "3"};
+    for (int threads = 1; threads <= 2; threads++) {
+        struct dlb_pool *pool = pool_open(sets[threads - 1]);
+        for (int i = 0; i < CASES; i++) {
             struct dlb_problem problem = case_problem(i);
             struct operands o = make_operands(&problem);
             struct dlb_plan *plan = NULL;
@@ -310,10 +300,58 @@ static void onednn_agrees_with_the_definition(void **state)
             assert_int_equal(plan->threads, threads);
             assert_string_equal(plan->version, dlb_onednn_version());
             assert_true(plan->algorithm[0] && plan->layout[0]);
-            check_plan(plan, &problem, &o, cases[i].name);
+            check_plan(pool, plan, &problem, &o, cases[i].name);
             dlb_plan_release(plan);
             release_operands(&o);
         }
+    }
+}
+
+/* 0 when a plan made under the cap is right and uses no wider instruction set. */
+static int plan_under_cap(void)
+{
+    struct dlb_problem problem = case_problem(1);
+    struct operands o = make_operands(&problem);
+    struct dlb_plan *plan = NULL;
+    if (dlb_onednn_cap_isa(DLB_ISA_AVX2, NULL) ||
+        dlb_reference_conv.onednn(&problem, DLB_ISA_AVX2, 1, 0, &plan, NULL))
+        return 1;
+    check_plan(pool_open("1"), plan, &problem, &o, "under a cap");
+    int wider = strstr(plan->algorithm, "avx512") || strstr(plan->isa, "avx512");
+    dlb_plan_release(plan);
+    release_operands(&o);
+    return wider ? 2 : 0;
+}
+
+/* In a process of its own, since the cap holds for a whole process; runs first, since a
+ * team of threads does not survive the fork. */
+static void onednn_can_be_capped(void **state)
+{
+    (void)state;
+    int result = 0;
+    if (!dlb_isa_usable(DLB_ISA_AVX2))
+        skip();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(plan_under_cap());
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_int_equal(result, 0);
+}
+
+/* Once it has made primitives it is too late. */
+static void onednn_refuses_a_late_cap(void **state)
+{
+    (void)state;
+    struct dlb_problem problem = case_problem(1);
+    struct dlb_plan *plan = NULL;
+    struct dlb_error error = {""};
+    assert_int_equal(
+        dlb_reference_conv.onednn(&problem, dlb_isa_best(), 1, 0, &plan, NULL), DLB_OK);
+    dlb_plan_release(plan);
+    assert_int_equal(dlb_onednn_cap_isa(DLB_ISA_SCALAR, &error), DLB_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "first primitive"));
+    assert_int_equal(dlb_onednn_cap_isa(DLB_ISA_NEON, &error), DLB_UNSUPPORTED);
 }
 
 static void onednn_refuses_what_it_cannot_do(void **state)
@@ -352,7 +390,7 @@ static void onednn_keeps_nan_without_relu(void **state)
                      DLB_OK);
     fill_at_random(&o, 3, false);
     ((float *)o.data[DLB_CONV_SRC])[16 * 6 + 3] = NAN;
-    assert_int_equal(execute(plan, o.data, NULL), DLB_OK);
+    assert_int_equal(execute(pool_open("1"), plan, o.data, NULL), DLB_OK);
     dlb_reference_conv.define(&p, o.data, DLB_CONV_DST, 0, n, expected, NULL);
     int nans = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -415,16 +453,20 @@ static void build_without_onednn_says_so(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+#ifdef DLBENCH_ONEDNN
+        cmocka_unit_test(onednn_can_be_capped),
+#endif
         cmocka_unit_test(definition_is_cross_correlation),
         cmocka_unit_test(definition_pads_and_strides),
         cmocka_unit_test(definition_dilates),
         cmocka_unit_test(definition_keeps_groups_apart),
         cmocka_unit_test(definition_keeps_nan_and_infinity),
-        cmocka_unit_test(naive_plan_is_the_definition),
+        cmocka_unit_test_teardown(naive_plan_is_the_definition, pool_close),
 #ifdef DLBENCH_ONEDNN
-        cmocka_unit_test(onednn_agrees_with_the_definition),
+        cmocka_unit_test_teardown(onednn_agrees_with_the_definition, pool_close),
+        cmocka_unit_test(onednn_refuses_a_late_cap),
         cmocka_unit_test(onednn_refuses_what_it_cannot_do),
-        cmocka_unit_test(onednn_keeps_nan_without_relu),
+        cmocka_unit_test_teardown(onednn_keeps_nan_without_relu, pool_close),
         cmocka_unit_test(onednn_winograd_is_asked_for_by_name),
         cmocka_unit_test(onednn_tells_its_version),
 #else

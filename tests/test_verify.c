@@ -14,47 +14,9 @@
 
 #include <cmocka.h>
 
+#include "pool_fixture.h"
+
 static const struct dlb_operator conv = {&dlb_op_conv, &dlb_reference_conv, ""};
-
-static struct dlb_topology *topology;
-
-static int load(void **state)
-{
-    (void)state;
-    return dlb_topology_load(NULL, &topology, NULL);
-}
-
-/* The pool of the test that runs; closed after it, also when it has failed. */
-static struct dlb_pool *pool_in_use;
-
-static int close_pool(void **state)
-{
-    (void)state;
-    if (pool_in_use)
-        dlb_pool_close(pool_in_use);
-    pool_in_use = NULL;
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    dlb_topology_release(topology);
-    return 0;
-}
-
-static struct dlb_pool *open_pool(const char *threads)
-{
-    static struct dlb_thread_set set[DLB_THREAD_SETS_MAX];
-    struct dlb_pool *pool = NULL;
-    struct dlb_error error = {""};
-    int sets = 0;
-    if (dlb_thread_sets_parse(topology, threads, true, set, &sets, &error) ||
-        dlb_pool_open(topology, &set[0], &pool, &error))
-        fail_msg("%s", error.text);
-    pool_in_use = pool;
-    return pool;
-}
 
 struct shape {
     int64_t g, mb, ic, ih, oc, kh, s, p, bias, relu;
@@ -100,7 +62,7 @@ struct bench {
 static struct bench bench_open(struct dlb_problem problem, const char *threads,
                                bool naive)
 {
-    struct bench bench = {.problem = problem, .pool = open_pool(threads)};
+    struct bench bench = {.problem = problem, .pool = pool_open(threads)};
     struct dlb_error error = {""};
     if (dlb_expected_make(&conv, &problem, bench.pool, naive, 42, &bench.expected,
                           &error) ||
@@ -113,7 +75,7 @@ static void bench_close(struct bench *bench)
 {
     dlb_buffers_release(&bench->buffers);
     dlb_expected_release(bench->expected);
-    close_pool(NULL);
+    pool_close(NULL);
 }
 
 /* Verifies, times as a session does (without a clock), verifies again. */
@@ -326,7 +288,7 @@ static void mostly_zeros_are_mistrusted(void **state)
     (void)state;
     const struct dlb_operator wrong = {&dlb_op_conv, &zeros, ""};
     struct dlb_problem problem = make_problem(shapes[0]);
-    struct dlb_pool *pool = open_pool("1");
+    struct dlb_pool *pool = pool_open("1");
     struct dlb_expected *expected = NULL;
     struct dlb_buffers buffers;
     struct dlb_plan *plan = NULL;
@@ -342,7 +304,7 @@ static void mostly_zeros_are_mistrusted(void **state)
     dlb_plan_release(plan);
     dlb_buffers_release(&buffers);
     dlb_expected_release(expected);
-    close_pool(NULL);
+    pool_close(NULL);
 }
 
 /* ReLU halves the dense output, but the exact one leans to the positive. */
@@ -382,7 +344,7 @@ static void a_wrong_referee_is_seen(void **state)
     reference.define = define_otherwise;
     const struct dlb_operator wrong = {&dlb_op_conv, &reference, ""};
     struct dlb_problem problem = make_problem(shapes[0]);
-    struct dlb_pool *pool = open_pool("1");
+    struct dlb_pool *pool = pool_open("1");
     struct dlb_expected *expected = NULL;
     struct dlb_error error = {""};
     assert_int_equal(
@@ -390,7 +352,7 @@ static void a_wrong_referee_is_seen(void **state)
         DLB_FAULT);
     assert_non_null(strstr(error.text, "is itself wrong: dst["));
     assert_null(expected);
-    close_pool(NULL);
+    pool_close(NULL);
 }
 
 static void onednn_passes_in_both_accuracy_classes(void **state)
@@ -426,17 +388,17 @@ static void onednn_passes_in_both_accuracy_classes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(a_right_plan_passes, close_pool),
-        cmocka_unit_test_teardown(every_wrong_plan_is_seen, close_pool),
-        cmocka_unit_test_teardown(repetition_is_seen_without_the_option_too, close_pool),
-        cmocka_unit_test_teardown(the_worst_element_is_named, close_pool),
-        cmocka_unit_test_teardown(a_late_overrun_is_seen, close_pool),
-        cmocka_unit_test_teardown(mostly_zeros_are_mistrusted, close_pool),
-        cmocka_unit_test_teardown(relu_is_not_mistrusted, close_pool),
+        cmocka_unit_test_teardown(a_right_plan_passes, pool_close),
+        cmocka_unit_test_teardown(every_wrong_plan_is_seen, pool_close),
+        cmocka_unit_test_teardown(repetition_is_seen_without_the_option_too, pool_close),
+        cmocka_unit_test_teardown(the_worst_element_is_named, pool_close),
+        cmocka_unit_test_teardown(a_late_overrun_is_seen, pool_close),
+        cmocka_unit_test_teardown(mostly_zeros_are_mistrusted, pool_close),
+        cmocka_unit_test_teardown(relu_is_not_mistrusted, pool_close),
 #ifdef DLBENCH_ONEDNN
-        cmocka_unit_test_teardown(a_wrong_referee_is_seen, close_pool),
-        cmocka_unit_test_teardown(onednn_passes_in_both_accuracy_classes, close_pool),
+        cmocka_unit_test_teardown(a_wrong_referee_is_seen, pool_close),
+        cmocka_unit_test_teardown(onednn_passes_in_both_accuracy_classes, pool_close),
 #endif
     };
-    return cmocka_run_group_tests(tests, load, unload);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,8 +37,8 @@ static void print_findings(const struct dlb_finding *finding, int findings, FILE
 }
 
 static enum dlb_status measure_set(const struct dlb_topology *topology,
-                                   const struct dlb_thread_set *set, FILE *out,
-                                   struct dlb_error *error)
+                                   const struct dlb_thread_set *set, enum dlb_isa isa,
+                                   FILE *out, struct dlb_error *error)
 {
     const struct dlb_op *op = dlb_operator_find("conv")->op;
     struct dlb_problem problem = {0};
@@ -50,7 +50,7 @@ static enum dlb_status measure_set(const struct dlb_topology *topology,
     struct dlb_ratio ratio;
     char name[DLB_NAME_MAX];
     double floor = NAN;
-    struct dlb_target target = {.isa = dlb_isa_best(),
+    struct dlb_target target = {.isa = isa,
                                 .threads = set->threads,
                                 .l1d_bytes = topology->cache[1].bytes,
                                 .l2_bytes = topology->cache[2].bytes,
@@ -99,27 +99,29 @@ out:
     return status;
 }
 
-enum dlb_status dlb_checkup_run(const struct dlb_topology *topology, FILE *out,
+enum dlb_status dlb_checkup_run(const struct dlb_topology *topology,
+                                const struct dlb_options *options, FILE *out,
                                 struct dlb_error *error)
 {
     struct dlb_finding finding[FINDINGS_MAX];
-    if (topology->synthetic)
-        return dlb_fail(error, DLB_INVALID,
-                        "--topology describes another machine, which cannot be examined "
-                        "from here; leave it out.");
+    enum dlb_isa isa = dlb_isa_best();
+    enum dlb_status status =
+        options->isa ? dlb_isa_parse(options->isa, &isa, error) : DLB_OK;
+    if (status)
+        return status;
     dlb_topology_summary(topology, out);
     int findings = dlb_doctor_examine(topology, "", finding, FINDINGS_MAX);
     print_findings(finding, findings, out);
-    fprintf(out, "\nMeasured on %s:\n", dlb_isa_name(dlb_isa_best()));
+    fprintf(out, "\nMeasured on %s:\n", dlb_isa_name(isa));
     fflush(out);
     struct dlb_thread_set *set = calloc(DLB_THREAD_SETS_MAX, sizeof *set);
     int sets = 0;
     if (!set)
         return dlb_fail(error, DLB_NOMEM, "No memory is left for the thread sets.");
-    enum dlb_status status =
-        dlb_thread_sets_parse(topology, NULL, false, set, &sets, error);
+    status = dlb_thread_sets_parse(topology, options->threads, options->oversubscribe,
+                                   set, &sets, error);
     for (int i = 0; i < sets && !status; i++)
-        status = measure_set(topology, &set[i], out, error);
+        status = measure_set(topology, &set[i], isa, out, error);
     free(set);
     return status;
 }

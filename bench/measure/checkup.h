@@ -7,10 +7,13 @@
 
 #include "machine/topology.h"
 
+#include "options.h"
+
 #include <stdio.h>
 
-/* Takes some seconds.  On a synthetic topology nothing is measured (DLB_INVALID). */
-enum dlb_status dlb_checkup_run(const struct dlb_topology *topology, FILE *out,
+/* Takes some seconds.  options: threads, isa and oversubscribe count. */
+enum dlb_status dlb_checkup_run(const struct dlb_topology *topology,
+                                const struct dlb_options *options, FILE *out,
                                 struct dlb_error *error);
 
 #endif

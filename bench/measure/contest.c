@@ -34,6 +34,7 @@ struct contest {
     bool wanted[DLB_IMPLS];
     struct side side[DLB_IMPLS]; /* by implementation */
     struct side untuned;         /* the default candidate beside a tuned winner */
+    struct side twin;            /* --aa: the native candidate once more */
 };
 
 static void repro_line(const struct contest *contest, const struct side *side, char *line,
@@ -79,7 +80,9 @@ static void dismiss(struct side *side, enum dlb_outcome outcome, const char *rea
 static enum dlb_status verify_side(struct contest *contest, struct side *side,
                                    struct dlb_error *error)
 {
-    bool determinism = contest->session->options->check_determinism;
+    /* What is going to be timed runs twice at once, natively; the rest on demand. */
+    bool determinism =
+        contest->session->options->check_determinism || side->impl == DLB_IMPL_NATIVE;
     enum dlb_status status = dlb_verify(contest->expected, contest->buffers, side->plan,
                                         contest->pool, determinism, &side->check, error);
     if (status)
@@ -176,6 +179,7 @@ static enum dlb_status choose(struct contest *contest, const struct dlb_space *s
         .pool = contest->pool,
         .seconds = search_seconds(contest),
         .block_ns = 4e5,
+        .determinism = session->options->check_determinism,
         .stop = session->io.stop,
         .note = note_trial,
         .context = contest,
@@ -266,6 +270,10 @@ static enum dlb_status prepare_native(struct contest *contest, struct dlb_error 
             status = ready_native(contest, side, error);
     }
     dlb_space_release(&space);
+    if (!status && options->aa && side->outcome == DLB_OUTCOME_OK) {
+        contest->twin = (struct side){.candidate = side->candidate, .tuned_from = "twin"};
+        return ready_native(contest, &contest->twin, error);
+    }
     if (status || side->outcome != DLB_OUTCOME_OK || options->check || !options->sweep)
         return status;
     struct side *untuned = &contest->untuned;
@@ -393,9 +401,9 @@ static double seconds_per_arm(const struct contest *contest)
 static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
 {
     struct dlb_session *session = contest->session;
-    struct side *sides[DLB_IMPLS + 1] = {
-        &contest->side[DLB_IMPL_NATIVE], &contest->side[DLB_IMPL_ONEDNN],
-        &contest->side[DLB_IMPL_NAIVE], &contest->untuned};
+    struct side *sides[] = {&contest->side[DLB_IMPL_NATIVE], &contest->untuned,
+                            &contest->twin, &contest->side[DLB_IMPL_ONEDNN],
+                            &contest->side[DLB_IMPL_NAIVE]};
     struct side *arm[DLB_ARMS_MAX];
     struct dlb_plan *plan[DLB_ARMS_MAX];
     struct dlb_measured measured[DLB_ARMS_MAX] = {0};
@@ -403,7 +411,7 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
     struct dlb_weather before, after;
     int arms = 0;
     enum dlb_status status = DLB_OK;
-    for (int i = 0; i <= DLB_IMPLS && !status; i++) {
+    for (size_t i = 0; i < sizeof sides / sizeof *sides && !status; i++) {
         if (!can_be_timed(sides[i]))
             continue;
         status = time_setup(contest, sides[i], error);
@@ -438,6 +446,8 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
             speedup = &ratio[i];
         if (arm[i]->tuned_from && !strcmp(arm[i]->tuned_from, "default"))
             default_median_ns = measured[i].summary.median;
+        if (arm[i] == &contest->twin)
+            *dlb_session_twin(session, contest->item, contest->station) = ratio[i];
     }
     for (int impl = 0; impl < DLB_IMPLS && !status; impl++) {
         if (!contest->wanted[impl])
@@ -499,6 +509,7 @@ enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_ca
     for (int impl = 0; impl < DLB_IMPLS; impl++)
         dlb_plan_release(contest.side[impl].plan);
     dlb_plan_release(contest.untuned.plan);
+    dlb_plan_release(contest.twin.plan);
     dlb_pool_close(contest.pool);
     return status;
 }

@@ -151,6 +151,23 @@ static void print_line(const struct dlb_session *session, const struct dlb_case 
     free(text);
 }
 
+/* --aa: what the same kernel makes of itself. */
+static void print_twins(const struct dlb_session *session, const struct dlb_case *item)
+{
+    for (int s = 0; s < session->stations; s++) {
+        const struct dlb_ratio *ratio =
+            dlb_session_twin(session, item, &session->station[s]);
+        if (ratio->n)
+            dlb_progress_line(session->progress, session->io.out,
+                              "%-20s A/A on %-8s %.4f [%.4f, %.4f] of %d rounds: %s",
+                              item->name, session->station[s].set.name, ratio->median,
+                              ratio->ci_lo, ratio->ci_hi, ratio->n,
+                              dlb_judge_ratio(ratio, 0) == DLB_SAME
+                                  ? "no difference"
+                                  : "a difference where there is none");
+    }
+}
+
 void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *item)
 {
     const struct dlb_row *best = fastest(session, item);
@@ -166,6 +183,8 @@ void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *i
                 print_line(session, item, row, print_untimed);
         }
     }
+    if (session->twin)
+        print_twins(session, item);
     fflush(session->io.out);
 }
 
@@ -297,6 +316,18 @@ static void print_losses(const struct dlb_session *session)
     free(loss);
 }
 
+static void print_twin_total(const struct dlb_session *session)
+{
+    int pairs = 0, different = 0;
+    for (int i = 0; i < session->suite.cases_n * session->stations; i++) {
+        if (!session->twin[i].n)
+            continue;
+        pairs++;
+        different += dlb_judge_ratio(&session->twin[i], 0) != DLB_SAME;
+    }
+    fprintf(session->io.out, "A/A: %d of %d pairs differ\n", different, pairs);
+}
+
 static void print_outcomes(const struct dlb_session *session)
 {
     FILE *out = session->io.out;
@@ -324,6 +355,8 @@ void dlb_screen_summary(const struct dlb_session *session, bool interrupted)
             print_total(session, &session->station[s]);
         print_losses(session);
     }
+    if (session->twin)
+        print_twin_total(session);
     print_outcomes(session);
     if (session->mismatches)
         fprintf(out, "%sWRONG RESULTS: %d%s; the first can be reproduced with\n  %s\n",

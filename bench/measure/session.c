@@ -235,6 +235,21 @@ static enum dlb_status prepare_stations(struct dlb_session *session,
     return status;
 }
 
+/* A run that goes on must go on where it was begun. */
+static enum dlb_status check_machine(const struct dlb_session *session,
+                                     struct dlb_error *error)
+{
+    char key[256];
+    dlb_machine_key(session->topology, key);
+    if (!session->machine_key || !strcmp(session->machine_key, key))
+        return DLB_OK;
+    return dlb_fail(
+        error, DLB_INVALID,
+        "--resume %s: that run was made on another machine (%s) than this one "
+        "(%s); start a new run here.",
+        session->options->resume, session->machine_key, key);
+}
+
 /* From the command line to everything that a run needs and that can be judged beforehand.
  */
 static enum dlb_status prepare(struct dlb_session *session, struct dlb_error *error)
@@ -263,6 +278,14 @@ static enum dlb_status prepare(struct dlb_session *session, struct dlb_error *er
             error, DLB_INVALID,
             "--topology describes another machine, on which nothing can be timed; "
             "add --dry-run to see the plan for it.");
+    if (!status)
+        status = check_machine(session, error);
+    if (!status && options->aa) {
+        session->twin = calloc((size_t)(session->suite.cases_n * session->stations),
+                               sizeof *session->twin);
+        if (!session->twin)
+            status = dlb_fail(error, DLB_NOMEM, "No memory is left for the pairs.");
+    }
     return status;
 }
 
@@ -560,35 +583,74 @@ static enum dlb_status close_run(struct dlb_session *session, enum dlb_status st
     return status ? status : closing;
 }
 
+static enum dlb_status run(struct dlb_session *session, int *exit_status,
+                           struct dlb_error *error)
+{
+    enum dlb_status status = prepare(session, error);
+    *exit_status = DLB_EXIT_USAGE;
+    if (status)
+        return status;
+    if (session->options->dry_run) {
+        status = dlb_session_dry_run(session, error);
+        if (!status)
+            *exit_status = DLB_EXIT_OK;
+        return status;
+    }
+    status = dlb_pool_check_runtime(error);
+    if (!status)
+        status = run_all(session, error);
+    status = close_run(session, status, error);
+    *exit_status = exit_status_of(session, status);
+    return status == DLB_INTERRUPTED ? DLB_OK : status;
+}
+
+/* The options that a resumed run was started with; what is only about this call stays. */
+static enum dlb_status recall(struct dlb_session *session, struct dlb_options *recalled,
+                              struct dlb_manifest_command *command,
+                              struct dlb_error *error)
+{
+    const struct dlb_options *now = session->options;
+    enum dlb_status status = dlb_manifest_command_read(now->resume, command, error);
+    if (!status)
+        status = dlb_options_parse(command->argc, command->argv, recalled, error);
+    if (status)
+        return status;
+    recalled->resume = now->resume;
+    recalled->quiet = now->quiet;
+    recalled->budget_seconds = now->budget_seconds;
+    if (now->export_to)
+        recalled->export_to = now->export_to;
+    session->machine_key = command->machine_key;
+    session->options = recalled;
+    session->io.argc = command->argc;
+    session->io.argv = command->argv;
+    return DLB_OK;
+}
+
 enum dlb_status dlb_session_run(const struct dlb_options *options,
                                 const struct dlb_session_io *io, int *exit_status,
                                 struct dlb_error *error)
 {
+    struct dlb_options recalled;
+    struct dlb_manifest_command command = {0};
     struct dlb_session session = {.options = options,
                                   .io = *io,
                                   .start_ns = dlb_clock_ns(),
                                   .deadline_ns = INFINITY};
-    enum dlb_status status = prepare(&session, error);
-    if (!status && options->dry_run) {
-        status = dlb_session_dry_run(&session, error);
-        *exit_status = status ? DLB_EXIT_USAGE : DLB_EXIT_OK;
-        goto out;
-    }
+    enum dlb_status status = DLB_OK;
+    *exit_status = DLB_EXIT_USAGE;
+    if (options->resume)
+        status = recall(&session, &recalled, &command, error);
     if (!status)
-        status = dlb_pool_check_runtime(error);
-    if (!status)
-        status = run_all(&session, error);
-    status = close_run(&session, status, error);
-    *exit_status = exit_status_of(&session, status);
-    if (status == DLB_INTERRUPTED)
-        status = DLB_OK;
-out:
+        status = run(&session, exit_status, error);
     for (int i = 0; i < session.rows; i++)
         dlb_row_release(&session.row[i]);
     free(session.row);
+    free(session.twin);
     dlb_run_close(session.run);
     dlb_suite_release(&session.suite);
     free(session.station);
     dlb_topology_release(session.topology);
+    dlb_manifest_command_release(&command);
     return status;
 }

@@ -46,7 +46,9 @@ struct dlb_session {
     double start_ns, deadline_ns; /* deadline INFINITY without a budget */
     double work_done, work_total; /* for the progress bar and for sharing the budget */
     int mismatches, candidates_tried;
-    char repro[1024]; /* of the first mismatch */
+    char repro[1024];        /* of the first mismatch */
+    const char *machine_key; /* of the run that is resumed, else NULL */
+    struct dlb_ratio *twin;  /* --aa: native beside itself, [case][station]; else NULL */
 };
 
 /* True once Ctrl-C was pressed. */
@@ -67,6 +69,11 @@ enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_ca
                                 struct dlb_station *station,
                                 const struct dlb_expected *expected,
                                 struct dlb_buffers *buffers, struct dlb_error *error);
+
+/* --aa: where the ratio of a case on a station is kept. */
+struct dlb_ratio *dlb_session_twin(const struct dlb_session *session,
+                                   const struct dlb_case *item,
+                                   const struct dlb_station *station);
 
 /* What a row is made of, beyond the session, the case and the station. */
 struct dlb_entry {

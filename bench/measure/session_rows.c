@@ -39,8 +39,18 @@ const struct dlb_row *dlb_session_find(const struct dlb_session *session,
     for (int i = 0; i < session->rows && !found; i++)
         if (!strcmp(dlb_row_get_text(&session->row[i], DLB_COL_CASE_ID), case_id))
             found = &session->row[i];
+    if (!found && session->run)
+        found = dlb_run_find(session->run, case_id);
     dlb_row_release(&key);
     return found;
+}
+
+struct dlb_ratio *dlb_session_twin(const struct dlb_session *session,
+                                   const struct dlb_case *item,
+                                   const struct dlb_station *station)
+{
+    return &session->twin[(item - session->suite.cases) * session->stations +
+                          (station - session->station)];
 }
 
 static void fill_implementation(const struct dlb_case *item,

@@ -39,8 +39,8 @@ class silence
 };
 
 /* Every option of the library can also be set by the environment (BENCHMARK_OUT,
- * BENCHMARK_LIST_TESTS, …) and would then skip rounds or write files.  Options that a
- * version does not know are left alone by it. */
+ * BENCHMARK_LIST_TESTS, …) and would then skip rounds, write files or end the program.
+ * Options that a version does not know are left alone by it. */
 void settle_options()
 {
     const char *const options[] = {"dlbench",
@@ -49,7 +49,11 @@ void settle_options()
                                    "--benchmark_list_tests=false",
                                    "--benchmark_dry_run=false",
                                    "--benchmark_repetitions=1",
+                                   "--benchmark_min_time=0.5",
                                    "--benchmark_min_warmup_time=0",
+                                   "--benchmark_format=console",
+                                   "--benchmark_out_format=json",
+                                   "--benchmark_time_unit=ns",
                                    "--benchmark_enable_random_interleaving=false",
                                    "--benchmark_perf_counters=",
                                    "--v=0"};

@@ -312,6 +312,13 @@ double dlb_json_find_real(const struct dlb_json_file *file, const char *keys)
     return cJSON_IsNumber(item) ? item->valuedouble : NAN;
 }
 
+const char *dlb_json_find_element(const struct dlb_json_file *file, const char *keys,
+                                  int i)
+{
+    const cJSON *item = cJSON_GetArrayItem(find(file, keys), i);
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
 void dlb_json_close(struct dlb_json_file *file)
 {
     cJSON_Delete((cJSON *)file);

@@ -45,6 +45,9 @@ enum dlb_status dlb_json_open(const char *path, struct dlb_json_file **file,
 const char *dlb_json_find_text(const struct dlb_json_file *file, const char *keys);
 double dlb_json_find_real(const struct dlb_json_file *file,
                           const char *keys); /* or NaN */
+/* Number i (from 0) of the array of texts under keys, or NULL.  Lives with file. */
+const char *dlb_json_find_element(const struct dlb_json_file *file, const char *keys,
+                                  int i);
 void dlb_json_close(struct dlb_json_file *file);
 
 #endif

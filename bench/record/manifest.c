@@ -140,3 +140,53 @@ void dlb_manifest_recall(const char *folder, char *id, size_t id_size, char *sta
     }
     free(path);
 }
+
+enum dlb_status dlb_manifest_command_read(const char *folder,
+                                          struct dlb_manifest_command *command,
+                                          struct dlb_error *error)
+{
+    struct dlb_json_file *file = NULL;
+    const char *word, *key;
+    *command = (struct dlb_manifest_command){0};
+    char *path = manifest_path(folder);
+    enum dlb_status status =
+        path ? dlb_json_open(path, &file, error)
+             : dlb_fail(error, DLB_NOMEM, "There is no memory left for the manifest.");
+    if (status)
+        goto out;
+    key = dlb_json_find_text(file, "machine_key");
+    if (!key || !dlb_json_find_element(file, "options", 0)) {
+        status =
+            dlb_fail(error, DLB_INVALID,
+                     "%s does not say with which options the run was started.", path);
+        goto out;
+    }
+    snprintf(command->machine_key, sizeof command->machine_key, "%s", key);
+    while ((word = dlb_json_find_element(file, "options", command->argc))) {
+        char **grown =
+            realloc(command->argv, (size_t)(command->argc + 2) * sizeof *grown);
+        if (grown)
+            command->argv = grown;
+        if (!grown || !(grown[command->argc] = strdup(word))) {
+            status =
+                dlb_fail(error, DLB_NOMEM, "There is no memory left for the manifest.");
+            goto out;
+        }
+        grown[++command->argc] = NULL;
+    }
+out:
+    if (file)
+        dlb_json_close(file);
+    free(path);
+    if (status)
+        dlb_manifest_command_release(command);
+    return status;
+}
+
+void dlb_manifest_command_release(struct dlb_manifest_command *command)
+{
+    for (int i = 0; i < command->argc; i++)
+        free(command->argv[i]);
+    free(command->argv);
+    *command = (struct dlb_manifest_command){0};
+}

@@ -42,4 +42,17 @@ struct dlb_manifest {
 void dlb_manifest_recall(const char *folder, char *id, size_t id_size, char *started,
                          size_t started_size);
 
+/* The command line and the machine key of the run in folder, for going on with it.
+ * DLB_INVALID when folder holds no run that says them.  Release with
+ * dlb_manifest_command_release. */
+struct dlb_manifest_command {
+    int argc;
+    char **argv;
+    char machine_key[256];
+};
+enum dlb_status dlb_manifest_command_read(const char *folder,
+                                          struct dlb_manifest_command *command,
+                                          struct dlb_error *error);
+void dlb_manifest_command_release(struct dlb_manifest_command *command);
+
 #endif

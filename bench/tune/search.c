@@ -82,8 +82,8 @@ static enum dlb_status first_try(struct state *state, int position,
         return note(state, position, "refused", why.text, 0, 0, NAN, error);
     if (status)
         return dlb_fail(error, status, "%s", why.text);
-    status = dlb_verify(search->expected, search->buffers, plan, search->pool, false,
-                        &check, error);
+    status = dlb_verify(search->expected, search->buffers, plan, search->pool,
+                        search->determinism, &check, error);
     if (status)
         goto out;
     result->verified++;

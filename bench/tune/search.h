@@ -34,8 +34,9 @@ struct dlb_search {
     const struct dlb_expected *expected;
     struct dlb_buffers *buffers;
     struct dlb_pool *pool;
-    double seconds;  /* wall time that the search may take */
-    double block_ns; /* least duration of one sample */
+    double seconds;   /* wall time that the search may take */
+    bool determinism; /* verify that two runs of each candidate agree */
+    double block_ns;  /* least duration of one sample */
     const volatile int
         *stop; /* NULL, or a flag that ends the search with its best so far */
     dlb_search_note_fn *note; /* may be NULL */

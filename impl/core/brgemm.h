@@ -32,6 +32,7 @@ struct dlb_brgemm {
     int64_t lda;
     const float *b;
     const int64_t *b_offset;
+    int64_t b_ahead; /* B is prefetched so many elements ahead; 0: not at all */
     int64_t batch, k;
     float *c;
     int64_t ldc;

@@ -97,10 +97,15 @@ DLB_INLINE void store_tile(const struct dlb_brgemm *g, vec (*acc)[DLB_BRGEMM_NV]
 /* One step of k; u is its number since the pointers were last moved.  held vectors of B
  * live in registers. */
 DLB_INLINE void step(vec (*acc)[DLB_BRGEMM_NV], const float *const *a, const float *b,
-                     int64_t lda, int u, int mr, int nv, int held)
+                     int64_t lda, int u, int64_t ahead, int mr, int nv, int held)
 {
     vec bv[DLB_BRGEMM_NV];
     b += u * nv * VLEN;
+    if (ahead) {
+        DLB_UNROLL
+        for (int j = 0; j < nv; j++)
+            v_prefetch(b + ahead + j * VLEN);
+    }
     DLB_UNROLL
     for (int j = 0; j < held; j++)
         bv[j] = v_hold(v_load(b + j * VLEN));
@@ -112,6 +117,23 @@ DLB_INLINE void step(vec (*acc)[DLB_BRGEMM_NV], const float *const *a, const flo
             acc[i][j] = j < held ? v_fma_in_place(av, bv[j], acc[i][j])
                                  : v_fma_memory(av, b + j * VLEN, acc[i][j]);
     }
+}
+
+/* All whole groups of K_STEP steps; returns the steps that are left. */
+DLB_INLINE int64_t steps(vec (*acc)[DLB_BRGEMM_NV], const float **a, const float **b,
+                         int64_t lda, int64_t k, int64_t ahead, int mr, int nv, int held)
+{
+    const int pointers = (mr + ROWS_PER_POINTER - 1) / ROWS_PER_POINTER;
+    for (; k >= K_STEP; k -= K_STEP) {
+        DLB_UNROLL
+        for (int u = 0; u < K_STEP; u++)
+            step(acc, a, *b, lda, u, ahead, mr, nv, held);
+        DLB_UNROLL
+        for (int p = 0; p < pointers; p++)
+            a[p] += K_STEP;
+        *b += K_STEP * nv * VLEN;
+    }
+    return k;
 }
 
 DLB_INLINE void tile(const struct dlb_brgemm *g, int mr, int nv, int held)
@@ -127,17 +149,12 @@ DLB_INLINE void tile(const struct dlb_brgemm *g, int mr, int nv, int held)
         for (int p = 0; p < pointers; p++)
             a[p] = g->a + (g->a_start + g->a_offset[batch] + p * ROWS_PER_POINTER * lda);
         int64_t k = g->k;
-        for (; k >= K_STEP; k -= K_STEP) {
-            DLB_UNROLL
-            for (int u = 0; u < K_STEP; u++)
-                step(acc, a, b, lda, u, mr, nv, held);
-            DLB_UNROLL
-            for (int p = 0; p < pointers; p++)
-                a[p] += K_STEP;
-            b += K_STEP * nv * VLEN;
-        }
+        if (g->b_ahead)
+            k = steps(acc, a, &b, lda, k, g->b_ahead, mr, nv, held);
+        else
+            k = steps(acc, a, &b, lda, k, 0, mr, nv, held);
         for (; k > 0; k--) {
-            step(acc, a, b, lda, 0, mr, nv, held);
+            step(acc, a, b, lda, 0, 0, mr, nv, held);
             DLB_UNROLL
             for (int p = 0; p < pointers; p++)
                 a[p]++;

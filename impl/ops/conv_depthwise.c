@@ -235,7 +235,8 @@ const char *dlb_conv_depthwise_refuse(const struct dlb_conv_shape *s,
         return "register tile exceeds the output";
     if (tile[DLB_CONV_TILE_ROWS] > s->mb * s->oh)
         return "block has more rows than there are";
-    if (tile[DLB_CONV_TILE_KC] || tile[DLB_CONV_TILE_ORDER])
+    if (tile[DLB_CONV_TILE_KC] || tile[DLB_CONV_TILE_ORDER] ||
+        tile[DLB_CONV_TILE_PREFETCH])
         return "tile does not apply to depthwise";
     return NULL;
 }

@@ -59,6 +59,8 @@ struct row {
 };
 
 enum { LINE = DLB_CACHE_LINE / sizeof(float) };
+/* Some 300 cycles: what a line takes from beyond L2. */
+enum { STEPS_AHEAD = 24 };
 enum { NARROW_PANEL = 1, SHORT_KC = 2, VARIANTS = 4 };
 
 struct conv_gemm {
@@ -66,6 +68,7 @@ struct conv_gemm {
     const struct dlb_brgemm_kernels *kernels;
     struct dlb_conv_shape s;
     int algorithm, order, stream;
+    int steps_ahead; /* by which weights are prefetched */
     struct dlb_conv_grid grid;
     int64_t rows, rows_block; /* rows of all images; in a block */
     int64_t kc, kc_blocks;
@@ -344,6 +347,7 @@ static void run_tile(const struct conv_gemm *p, struct dlb_brgemm *call,
               block * p->kc * s->kh * s->kw * panel->nv * p->kernels->lanes;
     call->bias = p->bias ? p->bias + panel->channel : NULL;
     call->n = panel->n;
+    call->b_ahead = p->steps_ahead * panel->nv * p->kernels->lanes;
     if (!first && (segments > 1 || !tile->whole)) {
         call->c = c;
         call->batch = 0;
@@ -505,6 +509,8 @@ enum dlb_status dlb_conv_gemm_make(const struct dlb_problem *problem,
     p->algorithm = candidate->algorithm;
     p->order = tile[DLB_CONV_TILE_ORDER];
     p->stream = tile[DLB_CONV_TILE_STREAM];
+    p->steps_ahead =
+        tile[DLB_CONV_TILE_PREFETCH] == DLB_CONV_PREFETCH_ON ? STEPS_AHEAD : 0;
     p->kc = tile[DLB_CONV_TILE_KC] ? tile[DLB_CONV_TILE_KC] : s->icg;
     p->kc_blocks = dlb_div_up(s->icg, p->kc);
     p->rows = dlb_conv_rows(s, candidate);

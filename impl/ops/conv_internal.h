@@ -29,18 +29,20 @@ enum dlb_conv_algorithm {
     DLB_CONV_ALGORITHMS
 };
 enum dlb_conv_tile {
-    DLB_CONV_TILE_MR,     /* most output pixels in a register tile */
-    DLB_CONV_TILE_NR,     /* output channels in a register tile */
-    DLB_CONV_TILE_KC,     /* input channels in one pass over the taps */
-    DLB_CONV_TILE_ROWS,   /* output rows (gemm-1x1: strips of mr pixels) in a block */
-    DLB_CONV_TILE_ORDER,  /* enum dlb_conv_order */
-    DLB_CONV_TILE_SPLIT,  /* enum dlb_conv_split */
-    DLB_CONV_TILE_STREAM, /* enum dlb_conv_stream */
+    DLB_CONV_TILE_MR,       /* most output pixels in a register tile */
+    DLB_CONV_TILE_NR,       /* output channels in a register tile */
+    DLB_CONV_TILE_KC,       /* input channels in one pass over the taps */
+    DLB_CONV_TILE_ROWS,     /* output rows (gemm-1x1: strips of mr pixels) in a block */
+    DLB_CONV_TILE_ORDER,    /* enum dlb_conv_order */
+    DLB_CONV_TILE_SPLIT,    /* enum dlb_conv_split */
+    DLB_CONV_TILE_STREAM,   /* enum dlb_conv_stream */
+    DLB_CONV_TILE_PREFETCH, /* enum dlb_conv_prefetch */
     DLB_CONV_TILES
 };
 /* Values of the enumerated tiles; 0 is "does not apply". */
 enum dlb_conv_order { DLB_CONV_ORDER_OC = 1, DLB_CONV_ORDER_PIXELS };
 enum dlb_conv_split { DLB_CONV_SPLIT_ROWS = 1, DLB_CONV_SPLIT_OC, DLB_CONV_SPLIT_2D };
+enum dlb_conv_prefetch { DLB_CONV_PREFETCH_OFF = 1, DLB_CONV_PREFETCH_ON };
 enum dlb_conv_stream { DLB_CONV_STREAM_OFF = 1, DLB_CONV_STREAM_ON };
 
 extern const char *const dlb_conv_algorithms[DLB_CONV_ALGORITHMS];

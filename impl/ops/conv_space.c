@@ -15,6 +15,7 @@ const char *const dlb_conv_algorithms[DLB_CONV_ALGORITHMS] = {
 
 static const char *const orders[] = {"oc-outer", "pixels-outer", NULL};
 static const char *const splits[] = {"rows", "oc", "2d", NULL};
+static const char *const prefetches[] = {"plain", "prefetch", NULL};
 static const char *const streams[] = {"cached", "stream", NULL};
 
 const struct dlb_tile_def dlb_conv_tiles[DLB_CONV_TILES] = {
@@ -27,6 +28,7 @@ const struct dlb_tile_def dlb_conv_tiles[DLB_CONV_TILES] = {
                              "outer loop in a block: output channels or pixels"},
     [DLB_CONV_TILE_SPLIT] = {"split", splits, "what the threads share"},
     [DLB_CONV_TILE_STREAM] = {"stream", streams, "stores through or past the caches"},
+    [DLB_CONV_TILE_PREFETCH] = {"prefetch", prefetches, "weights fetched ahead of use"},
 };
 
 static const double BALANCE_LEAST = 0.8;
@@ -114,13 +116,18 @@ static void emit_splits(struct visit *v, struct dlb_candidate *c)
 {
     int *tile = c->tile;
     int last = v->target->threads == 1 ? DLB_CONV_SPLIT_ROWS : DLB_CONV_SPLIT_2D;
+    bool depthwise = c->algorithm == DLB_CONV_DEPTHWISE;
+    int first_prefetch = depthwise ? 0 : DLB_CONV_PREFETCH_OFF,
+        last_prefetch = depthwise ? 0 : DLB_CONV_PREFETCH_ON;
     for (int split = DLB_CONV_SPLIT_ROWS; split <= last; split++)
-        for (int stream = DLB_CONV_STREAM_OFF; stream <= DLB_CONV_STREAM_ON; stream++) {
-            tile[DLB_CONV_TILE_SPLIT] = split;
-            tile[DLB_CONV_TILE_STREAM] = stream;
-            if (!v->stopped)
-                v->stopped = !v->emit(v->context, c);
-        }
+        for (int stream = DLB_CONV_STREAM_OFF; stream <= DLB_CONV_STREAM_ON; stream++)
+            for (int prefetch = first_prefetch; prefetch <= last_prefetch; prefetch++) {
+                tile[DLB_CONV_TILE_SPLIT] = split;
+                tile[DLB_CONV_TILE_STREAM] = stream;
+                tile[DLB_CONV_TILE_PREFETCH] = prefetch;
+                if (!v->stopped)
+                    v->stopped = !v->emit(v->context, c);
+            }
 }
 
 /* Most rows whose A takes no more than bytes, at least one. */
@@ -271,6 +278,32 @@ static const char *refuse_stream(const struct dlb_conv_shape *s,
     return NULL;
 }
 
+/* Packed weights that one thread runs through, in bytes. */
+static double weights_share(const struct dlb_conv_shape *s,
+                            const struct dlb_target *target,
+                            const struct dlb_candidate *c)
+{
+    struct dlb_conv_grid grid =
+        dlb_conv_grid_make(c->tile[DLB_CONV_TILE_SPLIT], target->threads,
+                           dlb_conv_rows(s, c), channels_split(s, target, c));
+    return sizeof(float) * (double)(s->oc * s->icg) * (double)(s->kh * s->kw) /
+           (double)dlb_max(1, grid.columns);
+}
+
+static const char *refuse_prefetch(const struct dlb_conv_shape *s,
+                                   const struct dlb_target *target,
+                                   const struct dlb_candidate *c)
+{
+    int prefetch = c->tile[DLB_CONV_TILE_PREFETCH];
+    if (prefetch == DLB_CONV_PREFETCH_OFF)
+        return NULL;
+    if (prefetch != DLB_CONV_PREFETCH_ON)
+        return "no such kind of prefetch";
+    if (weights_share(s, target, c) < 0.5 * (double)target->l2_bytes)
+        return "weights stay in the caches: no need to prefetch";
+    return NULL;
+}
+
 static const char *refuse_register_tile(const struct dlb_conv_shape *s,
                                         const struct dlb_target *target,
                                         const struct dlb_candidate *c)
@@ -332,7 +365,8 @@ const char *dlb_conv_refuse(const struct dlb_problem *problem,
                bytes > 0.75 * (double)target->l2_bytes) {
         return "gathered block exceeds the second-level cache";
     }
-    return refuse_threads(&s, target, c);
+    reason = refuse_threads(&s, target, c);
+    return reason ? reason : refuse_prefetch(&s, target, c);
 }
 
 /* Cycles of one step of k in a register tile whose operands are in L1: two FMA, two loads
@@ -431,7 +465,11 @@ double dlb_conv_estimate(const struct dlb_problem *problem,
         double block_rows = (double)tile[DLB_CONV_TILE_ROWS];
         double a = sizeof(float) * slab(&s, c, tile[DLB_CONV_TILE_ROWS]);
         bool oc_outer = tile[DLB_CONV_TILE_ORDER] == DLB_CONV_ORDER_OC;
-        double share = weights / grid.columns;
+        double share = weights_share(&s, target, c);
+        /* Untouched weights cost their latency when nothing fetches them ahead. */
+        if (share >= 0.5 * (double)target->l2_bytes &&
+            tile[DLB_CONV_TILE_PREFETCH] != DLB_CONV_PREFETCH_ON)
+            compute *= 1.05;
         bool panel_near = oc_outer && panel < 0.6 * (double)target->l1d_bytes;
         /* B comes from L2 for every tile unless a panel stays in L1. */
         l2 += panel_near ? (double)rows / block_rows * weights : calls * panel;
