@@ -47,6 +47,13 @@ fine() {
     [ "$status" -eq 0 ] || complain "status $status instead of 0: dlbench $*"
 }
 
+# What is timed may be too noisy to conclude (4) without anything being wrong.
+timed() {
+    run "$@"
+    [ "$status" -eq 0 ] || [ "$status" -eq 4 ] ||
+        complain "status $status instead of 0 or 4: dlbench $*"
+}
+
 # --- words and options
 refused "Unknown command 'docter'|did you mean 'doctor'" docter
 refused "Unknown option '--treads'|did you mean '--threads'" --treads 2
@@ -56,7 +63,7 @@ refused "--sweep takes no value" --sweep=1
 refused "'frwd'|did you mean 'fwd'" --op conv --pass frwd
 refused "'nativ'|did you mean 'native'" --op conv --impl nativ
 refused "'quick'|exact, winograd" --op conv --accuracy quick
-refused "'warm'|hot, cold-weights, cold" --op conv --cache-state warm
+refused "'warm'|hot" --op conv --cache-state warm
 refused "--budget|seconds" --op conv --budget 0
 refused "--budget|'soon'" --op conv --budget soon
 refused "--seed|'-1'" --op conv --seed -1
@@ -72,13 +79,13 @@ refused "--topology|--dry-run" $point --topology 'pack:1 core:2 pu:1'
 refused "--sweep|'doctor'" doctor --sweep
 
 # --- operators, passes, instruction sets, thread sets
-refused "'cnov'|did you mean 'conv'" --op cnov
+refused "'cnov'|did you mean|conv" --op cnov
 refused "'nothing'|conv" --op conv,nothing
 refused "conv|bwd|fwd" $point --pass bwd --out out
 refused "'avx99'|scalar" $point --isa avx99 --out out
 refused "'banana'" $point --threads banana --out out
-refused "'0'" $point --threads 0 --out out
-refused "100000|--oversubscribe" $point --threads 100000 --out out
+refused "0 threads" $point --threads 0 --out out
+refused "1024|--oversubscribe" $point --threads 1024 --out out
 export DLBENCH_ISA=avx99
 refused "'avx99'|scalar" $point --out out
 unset DLBENCH_ISA
@@ -121,7 +128,7 @@ refused "random.csv, line" --op conv --suite random.csv --out out
 
 # --- places
 : >file
-refused "file/run" $point --out file/run
+refused "file" $point --out file/run
 refused "/proc/run" $point --out /proc/run
 refused "nowhere" --resume nowhere
 refused "nonsense" $point --dry-run --topology nonsense
@@ -140,7 +147,7 @@ fine topology
 fine topology --topology 'pack:2 numa:1 l3:1 core:4 pu:2'
 fine $point --dry-run
 [ ! -e results ] || complain '--dry-run wrote something'
-fine $point --threads 1 --out run --quiet
+timed $point --threads 1 --out run --quiet
 for table in results.csv samples.csv manifest.json; do
     [ -s "run/$table" ] || complain "no $table in the run folder"
 done
@@ -161,7 +168,7 @@ status=$?
 [ "$status" -eq 6 ] || complain "interrupted: status $status instead of 6"
 rows=$(wc -l <cut/results.csv)
 head -n "$rows" cut/results.csv >before
-fine --resume cut --quiet
+timed --resume cut --quiet
 head -n "$rows" cut/results.csv | cmp -s - before ||
     complain '--resume changed rows that were finished'
 [ "$(wc -l <cut/results.csv)" -gt "$rows" ] || complain '--resume added no row'
