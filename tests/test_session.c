@@ -43,6 +43,7 @@ static void remove_folder(void)
     assert_int_equal(system(command), 0);
 }
 
+/* words: separated by spaces; a + stands for a space within a word. */
 static void call_with(struct call *call, const struct dlb_op *op,
                       const volatile int *stop, const char *words)
 {
@@ -51,8 +52,11 @@ static void call_with(struct call *call, const struct dlb_op *op,
     size_t size;
     *call = (struct call){0};
     snprintf(call->words, sizeof call->words, "dlbench %s", words);
-    for (char *word = strtok(call->words, " "); word; word = strtok(NULL, " "))
+    for (char *word = strtok(call->words, " "); word; word = strtok(NULL, " ")) {
         call->argv[call->argc++] = word;
+        for (char *at = word; (at = strchr(at, '+')); at++)
+            *at = ' ';
+    }
     FILE *out = open_memstream(&call->screen, &size), *nowhere = fopen("/dev/null", "w");
     struct dlb_session_io io = {.out = out,
                                 .progress = nowhere,
@@ -155,6 +159,7 @@ static void every_wrong_kernel_is_caught_and_can_be_reproduced(void **state)
         make_folder();
         snprintf(words, sizeof words,
                  "--op conv --shape mb1ic4ih6oc8kh3ph1bias1 --threads %s --oversubscribe "
+"--budget 1 "
                  "--out %s/run",
                  several ? "2" : "1", folder);
         call_with(&call, &op, NULL, words);
@@ -232,7 +237,7 @@ static void an_interrupted_run_is_completed_by_resume(void **state)
     volatile int stop = 1;
     make_folder();
     snprintf(words, sizeof words,
-             "--op conv --shape mb1ic8ih8oc8kh1 --shape mb1ic4ih6oc8kh3 --threads 1 "
+             "--op conv --shape mb1ic8ih8oc8kh1 --shape mb1ic4ih6oc8kh3 --threads 1 --budget 1 "
              "--out %s/run",
              folder);
     call_with(&call, &dlb_op_conv, &stop, words);
@@ -261,7 +266,7 @@ static void a_run_of_another_machine_is_not_resumed(void **state)
     struct call call;
     char command[600];
     make_folder();
-    call_session(&call, "--op conv --shape mb1ic8ih8oc8kh1 --threads 1 --out %s/run",
+    call_session(&call, "--op conv --shape mb1ic8ih8oc8kh1 --threads 1 --budget 1 --out %s/run",
                  folder);
     assert_int_equal(call.status, DLB_OK);
     release(&call);
@@ -303,13 +308,13 @@ static void another_machine_can_only_be_planned_for(void **state)
     (void)state;
     struct call call;
     make_folder();
-    call_session(&call, "--op conv --sweep --topology pack:2core:4pu:2 --dry-run");
+    call_session(&call, "--op conv --sweep --topology pack:2+core:4+pu:2 --dry-run");
     if (call.status)
         fail_msg("%s", call.error.text);
     assert_int_equal(call.exit_status, DLB_EXIT_OK);
     assert_non_null(strstr(call.screen, "8"));
     release(&call);
-    call_session(&call, "--op conv --topology pack:2core:4pu:2");
+    call_session(&call, "--op conv --topology pack:2+core:4+pu:2");
     assert_int_equal(call.status, DLB_INVALID);
     assert_int_equal(call.exit_status, DLB_EXIT_USAGE);
     release(&call);

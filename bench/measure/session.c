@@ -295,11 +295,13 @@ static enum dlb_status gauge_station(struct dlb_session *session,
                                      struct dlb_station *station, struct dlb_error *error)
 {
     struct dlb_pool *pool = NULL;
+    double budget = session->options->budget_seconds;
+    double seconds = budget > 0 ? fmin(1, budget / (10 * session->stations)) : 1;
     enum dlb_status status =
         dlb_pool_open(session->topology, &station->set, &pool, error);
     if (status)
         return status;
-    status = dlb_ceilings_measure(pool, session->topology, session->isa, 1.0,
+    status = dlb_ceilings_measure(pool, session->topology, session->isa, seconds,
                                   &station->rates, error);
     station->best_probe = dlb_probe_gflops(pool, session->isa, 3e6);
     dlb_pool_close(pool);
