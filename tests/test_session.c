@@ -159,7 +159,7 @@ static void every_wrong_kernel_is_caught_and_can_be_reproduced(void **state)
         make_folder();
         snprintf(words, sizeof words,
                  "--op conv --shape mb1ic4ih6oc8kh3ph1bias1 --threads %s --oversubscribe "
-"--budget 1 "
+                 "--budget 1 "
                  "--out %s/run",
                  several ? "2" : "1", folder);
         call_with(&call, &op, NULL, words);
@@ -237,7 +237,8 @@ static void an_interrupted_run_is_completed_by_resume(void **state)
     volatile int stop = 1;
     make_folder();
     snprintf(words, sizeof words,
-             "--op conv --shape mb1ic8ih8oc8kh1 --shape mb1ic4ih6oc8kh3 --threads 1 --budget 1 "
+             "--op conv --shape mb1ic8ih8oc8kh1 --shape mb1ic4ih6oc8kh3 --threads 1 "
+             "--budget 1 "
              "--out %s/run",
              folder);
     call_with(&call, &dlb_op_conv, &stop, words);
@@ -266,7 +267,8 @@ static void a_run_of_another_machine_is_not_resumed(void **state)
     struct call call;
     char command[600];
     make_folder();
-    call_session(&call, "--op conv --shape mb1ic8ih8oc8kh1 --threads 1 --budget 1 --out %s/run",
+    call_session(&call,
+                 "--op conv --shape mb1ic8ih8oc8kh1 --threads 1 --budget 1 --out %s/run",
                  folder);
     assert_int_equal(call.status, DLB_OK);
     release(&call);
