@@ -388,6 +388,19 @@ static void test_never_clean(void **state)
     assert_true(isnan(floor));
 }
 
+/* Kernels that load as well as multiply run at a lower clock than the probe's best. */
+static void test_a_lower_clock_is_no_disturbance(void **state)
+{
+    struct bench *bench = *state;
+    struct fake_plan plan[] = {fake('a', 2e6)};
+    bench->gauge.best_probe = 125;
+    assert_int_equal(measure(bench, plan, 1, NULL), DLB_OK);
+    const struct dlb_measured *m = &bench->measured[0];
+    assert_false(m->noisy);
+    assert_near(m->contaminated_frac, 0, 1e-12);
+    assert_near(m->probe_gflops, 100, 5);
+}
+
 /* Half a minute of slowness every now and then: a quarter of the time. */
 static void test_episodes_do_not_show(void **state)
 {
@@ -629,6 +642,7 @@ int main(void)
         TEST(test_contaminated_is_repeated),
         TEST(test_slow_start_is_judged_anew),
         TEST(test_never_clean),
+        TEST(test_a_lower_clock_is_no_disturbance),
         TEST(test_episodes_do_not_show),
         TEST(test_drift_cancels),
         TEST(test_difference_is_found),

@@ -11,7 +11,8 @@
 const char *const dlb_cache_state_names[DLB_CACHE_STATES] = {"hot", "cold"};
 
 static const double LEVEL = 0.95;
-static const double PROBE_CLEAN = 0.9; /* of the best probe */
+static const double PROBE_CLEAN = 0.9;                      /* of the pace */
+static const double PACE_QUANTILE = 0.75, PACE_LEAST = 0.7; /* of the best probe */
 static const double BLOCK_NS = 1e6, BLOCK_TICKS = 1000, LONG_BLOCK_NS = 50e6;
 static const double WARM_LEAST_NS = 30e6, WARM_MOST_NS = 500e6, WARM_AGREE = 0.03;
 static const double PROBE_LEAST_NS = 0.3e6, PROBE_MOST_NS = 3e6, PROBE_SHARE = 0.05;
@@ -37,6 +38,8 @@ struct session {
     uint64_t random;
 
     struct round *round;
+    double *seen; /* this measurement's probes so far, in rising order */
+    int probes;
     double *column; /* scratch: clean samples of an arm, and of arm 0 behind them */
     int rounds, capacity, clean, look_at;
     enum dlb_status status;
@@ -162,12 +165,23 @@ static double take_probe(struct session *s)
 {
     double probe = s->hooks.probe_gflops(s->hooks.context, s->probe_ns);
     s->gauge->best_probe = fmax(s->gauge->best_probe, probe);
+    int at = s->probes++;
+    for (; at > 0 && s->seen[at - 1] > probe; at--) {
+        s->seen[at] = s->seen[at - 1];
+    }
+    s->seen[at] = probe;
     return probe;
+}
+
+static double pace(const struct session *s)
+{
+    double usual = s->seen[(int)(PACE_QUANTILE * (s->probes - 1))];
+    return fmax(usual, PACE_LEAST * s->gauge->best_probe);
 }
 
 static bool is_clean(const struct session *s, int round)
 {
-    return s->round[round].probe >= PROBE_CLEAN * s->gauge->best_probe;
+    return s->round[round].probe >= PROBE_CLEAN * pace(s);
 }
 
 static int clean_column(const struct session *s, int arm, double *column)
@@ -236,7 +250,11 @@ static bool make_room(struct session *s)
     if (column) {
         s->column = column;
     }
-    if (!round || !column) {
+    double *seen = realloc(s->seen, ((size_t)capacity + 1) * sizeof *seen);
+    if (seen) {
+        s->seen = seen;
+    }
+    if (!round || !column || !seen) {
         s->status = DLB_NOMEM;
         return false;
     }
@@ -299,6 +317,7 @@ static void session_close(struct session *s)
 {
     free(s->round);
     free(s->column);
+    free(s->seen);
     dlb_free(s->evict);
 }
 
@@ -321,9 +340,21 @@ static void prepare_rounds(struct session *s)
     }
     s->probe_ns = fmin(fmax(PROBE_SHARE * round_ns, PROBE_LEAST_NS), PROBE_MOST_NS);
     s->started_ns = now(s);
-    if (!stopped(s)) {
+    if (!stopped(s) && make_room(s)) {
         s->last_probe = take_probe(s);
     }
+}
+
+/* What the probe shows beside the clean rounds, in the middle. */
+static double usual_probe(const struct session *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->rounds; i++) {
+        if (is_clean(s, i)) {
+            s->column[n++] = s->round[i].probe;
+        }
+    }
+    return dlb_quantile(s->column, n, 0.5);
 }
 
 static enum dlb_status collect(const struct session *s, int arm,
@@ -345,6 +376,7 @@ static enum dlb_status collect(const struct session *s, int arm,
     if (s->rounds > 0) {
         m.contaminated_frac = (double)(s->rounds - s->clean) / s->rounds;
     }
+    m.probe_gflops = s->rounds > 0 ? usual_probe(s) : NAN;
     clean_column(s, arm, own);
     dlb_summarise(own, s->clean, LEVEL, &m.summary);
     m.capped = !is_narrow(s, &m.summary);

@@ -7,10 +7,13 @@
  * to last 1 ms and 1000 clock ticks.  Nothing but executions lies between the two clock
  * readings of a block.
  *
- * An FMA probe stands between rounds.  A round with a probe beside it that falls below 90
- * % of the best one of the thread set is contaminated: kept and flagged, left out of the
- * statistics, and repeated, until there are twice as many contaminated rounds as clean
- * ones.  Flags are judged anew whenever a better probe is seen, so that a session which
+ * An FMA probe stands between rounds.  The pace is the upper quartile of this
+ * measurement's own probes, and at least 70 % of the best one of the thread set's
+ * session: kernels that load as well as multiply pull the clock down (by 20 % on one
+ * server processor), which is no disturbance, while episodes of half speed are.  A round
+ * with a probe beside it below 90 % of the pace is contaminated: kept and flagged, left
+ * out of the statistics, and repeated, until there are twice as many contaminated rounds
+ * as clean ones.  Flags are judged anew with each probe, so that a measurement which
  * began slow does not pass for a clean one.
  *
  * Long executions (a block of more than 50 ms) run once per round, in random order and
@@ -71,8 +74,10 @@ struct dlb_measured {
     int clean; /* those that count */
     int warmup, inner_reps;
     double contaminated_frac;
-    bool capped; /* the interval did not get narrow enough in time */
-    bool noisy;  /* fewer clean samples than needed (see above) could be had */
+    double probe_gflops; /* median FMA probe beside the clean rounds: the peak at the
+                            clock that the arms leave; NaN without clean rounds */
+    bool capped;         /* the interval did not get narrow enough in time */
+    bool noisy;          /* fewer clean samples than needed (see above) could be had */
     struct dlb_summary summary;
 };
 

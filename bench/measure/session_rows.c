@@ -95,6 +95,7 @@ static void fill_timing(const struct dlb_entry *entry, struct dlb_row *row)
         {DLB_COL_TIME_MAX_NS, summary->max},
         {DLB_COL_SETUP_TIME_NS, entry->setup_ns},
         {DLB_COL_CONTAMINATED_FRAC, measured->contaminated_frac},
+        {DLB_COL_PROBE_GFLOPS, measured->probe_gflops},
     };
     const struct {
         enum dlb_column column;
