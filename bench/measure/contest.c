@@ -34,7 +34,7 @@ struct contest {
     bool wanted[DLB_IMPLS];
     struct side side[DLB_IMPLS]; /* by implementation */
     struct side untuned;         /* the default candidate beside a tuned winner */
-    struct side twin;            /* --aa: the native candidate once more */
+    struct side twin;            /* --aa: the native side once more; shares its plan */
 };
 
 static void repro_line(const struct contest *contest, const struct side *side, char *line,
@@ -271,8 +271,11 @@ static enum dlb_status prepare_native(struct contest *contest, struct dlb_error 
     }
     dlb_space_release(&space);
     if (!status && options->aa && side->outcome == DLB_OUTCOME_OK) {
-        contest->twin = (struct side){.candidate = side->candidate, .tuned_from = "twin"};
-        return ready_native(contest, &contest->twin, error);
+        /* The same plan, since another one lies elsewhere in memory: a real difference.
+         */
+        contest->twin = *side;
+        contest->twin.tuned_from = "twin";
+        return DLB_OK;
     }
     if (status || side->outcome != DLB_OUTCOME_OK || options->check || !options->sweep)
         return status;
@@ -509,7 +512,6 @@ enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_ca
     for (int impl = 0; impl < DLB_IMPLS; impl++)
         dlb_plan_release(contest.side[impl].plan);
     dlb_plan_release(contest.untuned.plan);
-    dlb_plan_release(contest.twin.plan);
     dlb_pool_close(contest.pool);
     return status;
 }

@@ -30,6 +30,7 @@ static struct dlb_ratio speedup_of(const struct dlb_row *row)
         .median = dlb_row_get_real(row, DLB_COL_SPEEDUP_VS_ONEDNN),
         .ci_lo = dlb_row_get_real(row, DLB_COL_SPEEDUP_CI_LO),
         .ci_hi = dlb_row_get_real(row, DLB_COL_SPEEDUP_CI_HI),
+        .ci_level = dlb_row_get_real(row, DLB_COL_CI_LEVEL),
     };
 }
 
