@@ -137,7 +137,7 @@ static enum dlb_status read_case(const struct reading *reading,
     if (reading->only) {
         if (strcmp(reading->only->op->name, one.operator->op->name))
             return DLB_OK;
-        one.operator = reading->only;
+        one.operator= reading->only;
     }
     return append(reading->suite, &one, error);
 }

@@ -15,7 +15,7 @@
  * Numerics  one chain of FMA per element in the order kh, kw, from the bias or zero
  * Errors    none; sizes are the caller's
  * Source    Zhang et al., "High Performance Depthwise and Pointwise Convolutions on
- * Mobile Devices", AAAI 2020
+ *           Mobile Devices", AAAI 2020
  */
 #include "ops/conv_depthwise.h"
 

@@ -2,26 +2,29 @@
  * Convolution as loops around the batch-reduce GEMM: direct, direct-row, gemm-1x1,
  * im2col.
  *
- *   dst[r,x,o] = act( bias[o] + sum over kh, kw, i of src[taps of (r,x)][i] *
- * w[o,i,kh,kw] )
+ *   dst[r,x,o] = act( bias[o] + sum over kh, kw, i of src[tap of (r,x)][i] * w[o,i,kh,kw] )
  *
  * Shapes    src nhwc and dst nhwc in place; weights packed in bind as one panel for each
  *           nr output channels of a group: [ic/kc][kh][kw][kc][nr], the last panel of a
  *           group as many vectors wide as it needs
  * Units     elements; a row is one output row of one image (gemm-1x1: a strip of pixels)
  * Tiles     mr pixels of a row x nr channels in registers; kc channels a pass over the
- * taps; rows a block; order of panels and pixels inside a block; split over threads
+ *           taps; rows a block; order of panels and pixels inside a block; split over
+ *           threads; streaming stores; weights prefetched
  * Padding   is neither read nor multiplied.  kh taps outside the input are left out of
- * the batch.  direct: the kw taps that share one range of valid pixels are one call with
- * that many rows, into the same tile of dst.  direct-row, im2col: pixels that share one
- * range of valid kw taps are tiles of their own. Work items and barriers   a grid of
- * threads over rows x panels; none in run, one in bind Scratch   im2col: rows * ow *
- * (kh*kw*icg + a line) a thread; others none Cost      2*mb*oc*icg*(valid taps) flops;
- * least bytes: each operand once.  A block reads its rows once from beyond L2 and the
- * weights of the thread's panels Numerics  one chain of FMA per element in the order ic
- * block, kw range, kh, kw, ic; the order does not depend on the threads Errors
- * dlb_conv_refuse refuses what does not fit Source    Georganas et al., "Anatomy of
- * High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018
+ *           the batch.  direct: the kw taps that share one range of valid pixels are one
+ *           call with that many rows, into the same tile of dst.  direct-row, im2col:
+ *           pixels that share one range of valid kw taps are tiles of their own
+ * Work items and barriers   a grid of threads over rows x panels; no barrier in run, one
+ *           in bind
+ * Scratch   im2col: rows * ow * (kh*kw*icg + a line) a thread; others none
+ * Cost      2*mb*oc*icg*(valid taps) flops; least bytes: each operand once.  A block reads
+ *           its rows once from beyond L2, and the weights of the thread's panels
+ * Numerics  one chain of FMA per element in the order ic block, kw range, kh, kw, ic; the
+ *           order does not depend on the threads
+ * Errors    dlb_conv_refuse refuses what does not fit
+ * Source    Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on
+ *           SIMD Architectures", SC 2018
  */
 #include "core/brgemm.h"
 #include "ops/conv_internal.h"
