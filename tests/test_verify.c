@@ -424,6 +424,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_right_plan_passes, pool_close),
         cmocka_unit_test_teardown(every_wrong_plan_is_seen, pool_close),
+        cmocka_unit_test_teardown(the_exact_fill_alone_sees_what_is_wrong_at_once,
+                                  pool_close),
         cmocka_unit_test_teardown(repetition_is_seen_without_the_option_too, pool_close),
         cmocka_unit_test_teardown(the_worst_element_is_named, pool_close),
         cmocka_unit_test_teardown(a_late_overrun_is_seen, pool_close),

@@ -1,8 +1,8 @@
 /*
  * search.h - finds the fastest candidate of one problem on one thread set.
  *
- * Rank by the model, verify each before its first timing, successive halving (eta 4,
- * 1-2-4-8 samples, interleaved, minimum as score), race of the finalists round by round
+ * Rank by the model, verify each on the exact fill before its first timing (on both
+ * fills, twice, with determinism), successive halving (eta 4, 1-2-4-8 samples, interleaved, minimum as score), race of the finalists round by round
  * with a paired sign test.  Ties within 1 % go to the point that was enumerated first.
  * The winner's time here is optimistic by construction (the best of many): measure it
  * anew.
