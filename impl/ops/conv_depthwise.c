@@ -19,32 +19,17 @@
  */
 #include "ops/conv_depthwise.h"
 
+#include "core/dispatch.h"
 #include "ops/conv_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-extern const struct dlb_depthwise_kernels dlb_depthwise_scalar, dlb_depthwise_sse2,
-    dlb_depthwise_avx2, dlb_depthwise_avx512, dlb_depthwise_neon;
+DLB_ISA_TABLE(struct dlb_depthwise_kernels, dlb_depthwise);
 
 const struct dlb_depthwise_kernels *dlb_depthwise_kernels(enum dlb_isa isa)
 {
-    static const struct dlb_depthwise_kernels *const kernels[DLB_ISA_COUNT] = {
-        [DLB_ISA_SCALAR] = &dlb_depthwise_scalar,
-#ifdef DLB_BUILD_SSE2
-        [DLB_ISA_SSE2] = &dlb_depthwise_sse2,
-#endif
-#ifdef DLB_BUILD_AVX2
-        [DLB_ISA_AVX2] = &dlb_depthwise_avx2,
-#endif
-#ifdef DLB_BUILD_AVX512
-        [DLB_ISA_AVX512] = &dlb_depthwise_avx512,
-#endif
-#ifdef DLB_BUILD_NEON
-        [DLB_ISA_NEON] = &dlb_depthwise_neon,
-#endif
-    };
-    return kernels[isa];
+    return dlb_depthwise_by_isa[isa];
 }
 
 const struct dlb_depthwise_tile *dlb_depthwise_find(enum dlb_isa isa, int mr, int nv)
