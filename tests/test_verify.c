@@ -127,6 +127,40 @@ static void every_wrong_plan_is_seen(void **state)
     }
 }
 
+static struct dlb_check examine_exact(struct bench *bench,
+                                      const struct dlb_wrong_plan *subject)
+{
+    struct dlb_target target = {.isa = DLB_ISA_SCALAR,
+                                .threads = dlb_pool_threads(bench->pool)};
+    struct dlb_candidate candidate = {0};
+    struct dlb_plan *plan = NULL;
+    struct dlb_check check;
+    struct dlb_error error = {""};
+    if (subject->plan(&bench->problem, &target, &candidate, &plan, &error) ||
+        dlb_verify_exact(bench->expected, &bench->buffers, plan, bench->pool, &check,
+                         &error))
+        fail_msg("%s", error.text);
+    dlb_plan_release(plan);
+    return check;
+}
+
+/* One after the other on the same inputs, as a search does. */
+static void the_exact_fill_alone_sees_what_is_wrong_at_once(void **state)
+{
+    (void)state;
+    struct bench bench = bench_open(make_problem(shapes[0]), "2", false);
+    for (int p = 0; p < dlb_wrong_plans_n; p++) {
+        if (dlb_wrong_plans[p].when != DLB_WRONG_AT_ONCE)
+            continue;
+        struct dlb_check check = examine_exact(&bench, &dlb_wrong_plans[p]);
+        if (check.outcome != DLB_OUTCOME_MISMATCH)
+            fail_msg("The plan '%s' passed.", dlb_wrong_plans[p].name);
+        check = examine_exact(&bench, &dlb_right_plan);
+        assert_int_equal(check.outcome, DLB_OUTCOME_OK);
+    }
+    bench_close(&bench);
+}
+
 static void repetition_is_seen_without_the_option_too(void **state)
 {
     (void)state;
@@ -390,6 +424,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_right_plan_passes, pool_close),
         cmocka_unit_test_teardown(every_wrong_plan_is_seen, pool_close),
+        cmocka_unit_test_teardown(the_exact_fill_alone_sees_what_is_wrong_at_once,
+                                  pool_close),
         cmocka_unit_test_teardown(repetition_is_seen_without_the_option_too, pool_close),
         cmocka_unit_test_teardown(the_worst_element_is_named, pool_close),
         cmocka_unit_test_teardown(a_late_overrun_is_seen, pool_close),

@@ -143,6 +143,25 @@ static void fill_weights(float *data, int64_t begin, int64_t end, uint64_t key,
     }
 }
 
+static void fill_nan(float *data, int64_t begin, int64_t end)
+{
+    for (int64_t i = begin; i < end; i++)
+        data[i] = NAN;
+}
+
+static void clear_share(void *context, const struct dlb_team *team)
+{
+    struct dlb_buffers *buffers = context;
+    for (int t = 0; t < buffers->tensors; t++) {
+        int64_t begin, end;
+        if (buffers->tensor[t].role != DLB_OUTPUT)
+            continue;
+        dlb_share(dlb_tensor_elements(&buffers->tensor[t]), team->rank, team->size,
+                  &begin, &end);
+        fill_nan(buffers->data[t], begin, end);
+    }
+}
+
 static void fill_share(void *context, const struct dlb_team *team)
 {
     const struct fill *fill = context;
@@ -153,8 +172,7 @@ static void fill_share(void *context, const struct dlb_team *team)
         int64_t begin, end;
         dlb_share(dlb_tensor_elements(tensor), team->rank, team->size, &begin, &end);
         if (tensor->role == DLB_OUTPUT)
-            for (int64_t i = begin; i < end; i++)
-                data[i] = NAN;
+            fill_nan(data, begin, end);
         else if (fill->kind == DLB_FILL_DENSE)
             fill_dense(data, begin, end, key);
         else if (tensor->fill == DLB_FILL_WEIGHT)
@@ -179,6 +197,15 @@ void dlb_buffers_fill(struct dlb_buffers *buffers, enum dlb_fill_kind kind,
         .plus = (uint32_t)(0x1000000 * plus),
     };
     run_shared(pool, fill_share, &fill);
+    guards_set(buffers);
+    buffers->filled = true;
+    buffers->kind = kind;
+    buffers->seed = seed;
+}
+
+void dlb_buffers_clear(struct dlb_buffers *buffers, struct dlb_pool *pool)
+{
+    run_shared(pool, clear_share, buffers);
     guards_set(buffers);
 }
 

@@ -7,16 +7,19 @@
 #include "core/op.h"
 #include "machine/pool.h"
 
+enum dlb_fill_kind { DLB_FILL_EXACT, DLB_FILL_DENSE, DLB_FILL_KINDS };
+
 struct dlb_buffers {
     int tensors;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     void *data[DLB_TENSORS_MAX]; /* what plans get */
     void *base[DLB_TENSORS_MAX]; /* owned, with the guard zones */
+    bool filled;                 /* then kind and seed say with what */
+    enum dlb_fill_kind kind;
+    uint64_t seed;
 };
 
 enum { DLB_GUARD_BYTES = 4096 }; /* on either side of each tensor */
-
-enum dlb_fill_kind { DLB_FILL_EXACT, DLB_FILL_DENSE, DLB_FILL_KINDS };
 
 /* Allocates and sets the guards; DLB_NOMEM names the bytes needed.  First touch by the
  * pool's threads (pool may be NULL: by the caller). */
@@ -41,6 +44,9 @@ double dlb_buffers_bytes(const struct dlb_op *op, const struct dlb_problem *prob
  */
 void dlb_buffers_fill(struct dlb_buffers *buffers, enum dlb_fill_kind kind,
                       int64_t reduction, uint64_t seed, struct dlb_pool *pool);
+
+/* Outputs and guards only, as dlb_buffers_fill leaves them; inputs stay. */
+void dlb_buffers_clear(struct dlb_buffers *buffers, struct dlb_pool *pool);
 
 /* False when a byte of a guard zone changed; *tensor and *offset say where: of the
  * changed bytes on that side the one farthest from the data (bytes before the start are

@@ -289,6 +289,24 @@ enum dlb_status dlb_verify(const struct dlb_expected *expected,
     return DLB_OK;
 }
 
+enum dlb_status dlb_verify_exact(const struct dlb_expected *expected,
+                                 struct dlb_buffers *buffers, struct dlb_plan *plan,
+                                 struct dlb_pool *pool, struct dlb_check *check,
+                                 struct dlb_error *error)
+{
+    check_begin(expected, fill_names[DLB_FILL_EXACT], check);
+    if (buffers->filled && buffers->kind == DLB_FILL_EXACT &&
+        buffers->seed == expected->seed)
+        dlb_buffers_clear(buffers, pool);
+    else
+        dlb_buffers_fill(buffers, DLB_FILL_EXACT, expected->reduction, expected->seed,
+                         pool);
+    enum dlb_status status = dlb_pool_bind_plan(pool, plan, buffers->data, error);
+    return status ? status
+                  : run_and_judge(expected, DLB_FILL_EXACT, buffers, plan, pool, check,
+                                  error);
+}
+
 enum dlb_status dlb_verify_again(const struct dlb_expected *expected,
                                  struct dlb_buffers *buffers, struct dlb_plan *plan,
                                  struct dlb_pool *pool, struct dlb_check *check,

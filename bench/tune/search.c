@@ -82,8 +82,10 @@ static enum dlb_status first_try(struct state *state, int position,
         return note(state, position, "refused", why.text, 0, 0, NAN, error);
     if (status)
         return dlb_fail(error, status, "%s", why.text);
-    status = dlb_verify(search->expected, search->buffers, plan, search->pool,
-                        search->determinism, &check, error);
+    status = search->determinism ? dlb_verify(search->expected, search->buffers, plan,
+                                              search->pool, true, &check, error)
+                                 : dlb_verify_exact(search->expected, search->buffers,
+                                                    plan, search->pool, &check, error);
     if (status)
         goto out;
     result->verified++;

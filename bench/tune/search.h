@@ -1,11 +1,11 @@
 /*
  * search.h - finds the fastest candidate of one problem on one thread set.
  *
- * Rank by the model, verify each before its first timing, successive halving (eta 4,
- * 1-2-4-8 samples, interleaved, minimum as score), race of the finalists round by round
- * with a paired sign test.  Ties within 1 % go to the point that was enumerated first.
- * The winner's time here is optimistic by construction (the best of many): measure it
- * anew.
+ * Rank by the model; verify each on the exact fill before its first timing (with
+ * determinism on both fills, and twice); successive halving (eta 4, 1-2-4-8 samples,
+ * interleaved, minimum as score); race of the finalists round by round with a paired sign
+ * test.  Ties within 1 % go to the point that was enumerated first.  The winner's time here
+ * is optimistic by construction (the best of many): verify it whole and measure it anew.
  *
  * Source: K. Jamieson, A. Talwalkar, "Non-stochastic Best Arm Identification and
  * Hyperparameter Optimization", AISTATS 2016 (successive halving).

@@ -1,0 +1,284 @@
+/* The search on a landscape of plans that are right or wrong and take as long as they
+ * are told, ten times apart where it matters. */
+#include "measure/timer.h"
+#include "ops/conv.h"
+#include "tune/search.h"
+#include "wrong_plans.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "pool_fixture.h"
+
+enum { POINTS = 24, BEST = 17, WRONG = 3, IMPOSSIBLE = 5 };
+
+/* tile[0] of a candidate is its number from 1, and says how it behaves. */
+struct spinning_plan {
+    struct dlb_plan plan;
+    struct dlb_plan *right;
+    float *output;
+    int number;
+};
+
+static double spin_ns(int number)
+{
+    return number == BEST ? 2e4 : number == WRONG ? 1e3 : 3e5;
+}
+
+static enum dlb_status spinning_bind(struct dlb_plan *plan, void *const *tensor,
+                                     const struct dlb_team *team, struct dlb_error *error)
+{
+    struct spinning_plan *p = (struct spinning_plan *)plan;
+    p->output = tensor[DLB_CONV_DST];
+    return p->right->class->bind(p->right, tensor, team, error);
+}
+
+static void spinning_run(struct dlb_plan *plan, const struct dlb_team *team)
+{
+    struct spinning_plan *p = (struct spinning_plan *)plan;
+    double start = dlb_clock_ns();
+    p->right->class->run(p->right, team);
+    if (p->number == WRONG)
+        p->output[0] += 1;
+    while (dlb_clock_ns() - start < spin_ns(p->number))
+        ;
+}
+
+static enum dlb_status spinning_fetch(struct dlb_plan *plan, const struct dlb_team *team,
+                                      struct dlb_error *error)
+{
+    struct spinning_plan *p = (struct spinning_plan *)plan;
+    return p->right->class->fetch(p->right, team, error);
+}
+
+static void spinning_release(struct dlb_plan *plan)
+{
+    struct spinning_plan *p = (struct spinning_plan *)plan;
+    dlb_plan_release(p->right);
+    free(p);
+}
+
+static const struct dlb_plan_class spinning = {
+    "native", true, spinning_bind, spinning_run, spinning_fetch, spinning_release};
+
+static enum dlb_status plan_spinning(const struct dlb_problem *problem,
+                                     const struct dlb_target *target,
+                                     const struct dlb_candidate *candidate,
+                                     struct dlb_plan **plan, struct dlb_error *error)
+{
+    if (candidate->tile[0] == IMPOSSIBLE)
+        return dlb_fail(error, DLB_UNSUPPORTED, "This one cannot be made.");
+    struct spinning_plan *p = calloc(1, sizeof *p);
+    assert_non_null(p);
+    enum dlb_status status =
+        dlb_right_plan.plan(problem, target, candidate, &p->right, error);
+    p->plan = *p->right;
+    p->plan.class = &spinning;
+    p->number = candidate->tile[0];
+    *plan = &p->plan;
+    return status;
+}
+
+static void enumerate(const struct dlb_problem *problem, const struct dlb_target *target,
+                      dlb_candidate_fn *emit, void *context)
+{
+    (void)problem, (void)target;
+    for (int i = 1; i <= POINTS; i++) {
+        struct dlb_candidate candidate = {.tile = {i}};
+        emit(context, &candidate);
+    }
+}
+
+static const char *refuse(const struct dlb_problem *problem,
+                          const struct dlb_target *target,
+                          const struct dlb_candidate *candidate)
+{
+    (void)problem, (void)target, (void)candidate;
+    return NULL;
+}
+
+static void fallback(const struct dlb_problem *problem, const struct dlb_target *target,
+                     struct dlb_candidate *candidate)
+{
+    (void)problem, (void)target;
+    *candidate = (struct dlb_candidate){.tile = {POINTS}};
+}
+
+/* The model knows nothing. */
+static double estimate(const struct dlb_problem *problem, const struct dlb_target *target,
+                       const struct dlb_rates *rates,
+                       const struct dlb_candidate *candidate)
+{
+    (void)problem, (void)target, (void)rates, (void)candidate;
+    return 1;
+}
+
+struct fixture {
+    struct dlb_op op;
+    struct dlb_operator entry;
+    struct dlb_problem problem;
+    struct dlb_target target;
+    struct dlb_space space;
+    struct dlb_expected *expected;
+    struct dlb_buffers buffers;
+    struct dlb_pool *pool;
+    int notes, refused, mismatches, pruned;
+    int last_rung;
+};
+
+static enum dlb_status note(void *context, const struct dlb_candidate *candidate,
+                            const char *outcome, const char *reason, int rung,
+                            int samples, double best_ns, double model_ns,
+                            struct dlb_error *error)
+{
+    struct fixture *f = context;
+    (void)samples, (void)best_ns, (void)model_ns, (void)error;
+    f->notes++;
+    if (!strcmp(outcome, "refused")) {
+        assert_int_equal(candidate->tile[0], IMPOSSIBLE);
+        assert_string_equal(reason, "This one cannot be made.");
+        f->refused++;
+    } else if (!strcmp(outcome, "mismatch")) {
+        assert_int_equal(candidate->tile[0], WRONG);
+        f->mismatches++;
+    } else if (!strcmp(outcome, "pruned")) {
+        f->pruned++;
+    } else if (rung > f->last_rung) {
+        f->last_rung = rung;
+    }
+    return DLB_OK;
+}
+
+static int open_fixture(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct dlb_error error = {""};
+    assert_non_null(f);
+    f->op = dlb_op_conv;
+    f->op.plan = plan_spinning;
+    f->op.enumerate = enumerate;
+    f->op.refuse = refuse;
+    f->op.fallback = fallback;
+    f->op.estimate = estimate;
+    f->entry = (struct dlb_operator){&f->op, &dlb_reference_conv, ""};
+    for (int i = 0; i < DLB_CONV_DIMS; i++)
+        f->problem.dim[i] = f->op.dims[i].fallback;
+    f->problem.dim[DLB_CONV_IC] = f->problem.dim[DLB_CONV_OC] = 4;
+    f->problem.dim[DLB_CONV_IH] = 3;
+    f->problem.dim[DLB_CONV_KH] = 1;
+    f->target = (struct dlb_target){.isa = DLB_ISA_SCALAR, .threads = 1};
+    f->pool = pool_open("1");
+    if (f->op.complete(&f->problem, &error) ||
+        dlb_space_make(&f->op, &f->problem, &f->target, NULL, &f->space, &error) ||
+        dlb_expected_make(&f->entry, &f->problem, f->pool, false, 1, &f->expected,
+                          &error) ||
+        dlb_buffers_make(&f->op, &f->problem, f->pool, &f->buffers, &error))
+        fail_msg("%s", error.text);
+    *state = f;
+    return 0;
+}
+
+static int close_fixture(void **state)
+{
+    struct fixture *f = *state;
+    dlb_buffers_release(&f->buffers);
+    dlb_expected_release(f->expected);
+    dlb_space_release(&f->space);
+    pool_close(NULL);
+    free(f);
+    return 0;
+}
+
+static struct dlb_search search_of(struct fixture *f)
+{
+    return (struct dlb_search){.operator= & f->entry,
+                               .problem = &f->problem,
+                               .target = &f->target,
+                               .space = &f->space,
+                               .expected = f->expected,
+                               .buffers = &f->buffers,
+                               .pool = f->pool,
+                               .seconds = 30,
+                               .block_ns = 1e5,
+                               .note = note,
+                               .context = f};
+}
+
+static void the_fastest_right_candidate_wins(void **state)
+{
+    struct fixture *f = *state;
+    struct dlb_search search = search_of(f);
+    struct dlb_search_result result;
+    assert_int_equal(dlb_search_run(&search, &result, NULL), DLB_OK);
+    assert_true(result.found);
+    assert_int_equal(result.winner.tile[0], BEST);
+    assert_int_equal(result.mismatched, 1);
+    assert_int_equal(result.mismatch_candidate.tile[0], WRONG);
+    assert_int_equal(result.mismatch.outcome, DLB_OUTCOME_MISMATCH);
+    assert_int_equal(result.timed, POINTS - 2);
+    assert_int_equal(result.left_out, 0);
+    assert_int_equal(f->refused, 1);
+    assert_int_equal(f->mismatches, 1);
+    assert_int_equal(f->pruned, 0);
+    assert_true(f->last_rung >= 1);
+}
+
+static void without_time_the_default_is_tried_and_the_rest_is_said(void **state)
+{
+    struct fixture *f = *state;
+    struct dlb_search search = search_of(f);
+    struct dlb_search_result result;
+    search.seconds = 0;
+    assert_int_equal(dlb_search_run(&search, &result, NULL), DLB_OK);
+    assert_true(result.found);
+    assert_true(result.left_out > 0);
+    assert_int_equal(f->pruned, result.left_out);
+    assert_int_equal(result.verified + f->refused + f->pruned, POINTS);
+}
+
+static void a_raised_flag_ends_it_with_the_best_so_far(void **state)
+{
+    struct fixture *f = *state;
+    struct dlb_search search = search_of(f);
+    struct dlb_search_result result;
+    volatile int stop = 1;
+    search.stop = &stop;
+    assert_int_equal(dlb_search_run(&search, &result, NULL), DLB_OK);
+    assert_true(result.found);
+    assert_int_equal(result.winner.tile[0], POINTS);
+    assert_int_equal(result.timed, 1);
+}
+
+static void a_space_of_wrong_candidates_has_no_winner(void **state)
+{
+    struct fixture *f = *state;
+    struct dlb_search search = search_of(f);
+    struct dlb_search_result result;
+    struct dlb_candidate wrong = {.tile = {WRONG}};
+    f->space.n = 1;
+    f->space.candidate[0] = wrong;
+    assert_int_equal(dlb_search_run(&search, &result, NULL), DLB_OK);
+    assert_false(result.found);
+    assert_int_equal(result.mismatched, 1);
+    f->space.n = 0;
+    assert_int_equal(dlb_search_run(&search, &result, NULL), DLB_OK);
+    assert_false(result.found);
+}
+
+int main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
+    const struct CMUnitTest tests[] = {
+        TEST(the_fastest_right_candidate_wins),
+        TEST(without_time_the_default_is_tried_and_the_rest_is_said),
+        TEST(a_raised_flag_ends_it_with_the_best_so_far),
+        TEST(a_space_of_wrong_candidates_has_no_winner),
+    };
+#undef TEST
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
