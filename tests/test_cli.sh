@@ -145,20 +145,19 @@ refused "broken/manifest.json, line 2|JSON" --resume broken
 refused "foreign/manifest.json" --resume foreign
 refused "nonsense" $point --dry-run --topology nonsense
 
-# --- a disk that is full before the run, and during it
+# --- a disk that is full before the run, and after it
 # Files that may not grow, and where the system lets us, a file system without room.
-full() { # status, room: blocks of 512 bytes for each file
-    (
-        trap '' XFSZ
-        ulimit -f "$2"
-        exec "$bench" $point --threads 1 --quiet --out "full$2" >stdout 2>stderr
-    )
-    status=$?
-    [ "$status" -eq "$1" ] || complain "file of $2 blocks full: status $status"
-    grep -q "full$2/[a-z.]*.* File too large[.]$" stderr || complain 'full file not named'
-}
-full 2 2
-full 6 16
+(
+    trap '' XFSZ
+    ulimit -f 2
+    exec "$bench" $point --threads 1 --quiet --out full >stdout 2>stderr
+)
+status=$?
+[ "$status" -eq 2 ] || complain "files full: status $status instead of 2"
+grep -q 'full/[a-z.]*.* File too large[.]$' stderr || complain 'full file not named'
+run $point --threads 1 --quiet --out exported --export gbench=/dev/full
+[ "$status" -eq 6 ] || complain "export full: status $status instead of 6"
+grep -q '/dev/full .*No space left on device[.]$' stderr || complain 'full export not named'
 mkdir disk
 if unshare -rm mount -t tmpfs -o size=16k none disk 2>/dev/null; then
     unshare -rm sh -c 'mount -t tmpfs -o size=16k none disk && shift && exec "$@"' sh x \
