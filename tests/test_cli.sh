@@ -8,7 +8,7 @@ dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 failures=0
-unset DLBENCH_ISA NO_COLOR OMP_NUM_THREADS
+unset NO_COLOR OMP_NUM_THREADS
 point='--op conv --shape mb1ic8ih8oc8kh3ph1'
 
 complain() {
@@ -86,9 +86,11 @@ refused "'avx99'|scalar" $point --isa avx99 --out out
 refused "'banana'" $point --threads banana --out out
 refused "0 threads" $point --threads 0 --out out
 refused "1024|--oversubscribe" $point --threads 1024 --out out
+cap=${DLBENCH_ISA-}
 export DLBENCH_ISA=avx99
 refused "'avx99'|scalar" $point --out out
 unset DLBENCH_ISA
+[ -z "$cap" ] || export DLBENCH_ISA="$cap"
 
 # --- shapes
 refused "character 9|'xh'|did you mean" --op conv --shape mb1ic64_xh3 --out out
@@ -101,8 +103,6 @@ refused "'ic'|out of range" --op conv --shape mb1ic99999999999999999999ih8oc8kh1
 refused "2^40" --op conv --shape mb16777216ic16777216ih16777216oc1kh1 --out out
 refused "'0'|minibatch" $point --mb 0 --out out
 refused "'x'|minibatch" $point --mb 1,x --out out
-refused "'dierct'|did you mean 'direct'" $point --candidate dierct --out out
-refused "unknown tile 'zz4'" $point --candidate direct/zz4 --out out
 
 # --- suites
 : >empty.csv
@@ -125,13 +125,59 @@ refused "shape.csv, line 2|'shape'|'kh'" --op conv --suite shape.csv --out out
 refused "short.csv, line 2|4 cells" --op conv --suite short.csv --out out
 refused "quote.csv, line 2" --op conv --suite quote.csv --out out
 refused "random.csv, line" --op conv --suite random.csv --out out
+refused "/proc/self/mem|Input/output error" --op conv --suite /proc/self/mem --out out
+if [ "$(id -u)" -ne 0 ]; then
+    chmod a-r header.csv
+    refused "header.csv|Permission denied" --op conv --suite header.csv --out out
+fi
 
 # --- places
 : >file
 refused "file" $point --out file/run
 refused "/proc/run" $point --out /proc/run
 refused "nowhere" --resume nowhere
+mkdir other broken foreign
+echo '{' >broken/manifest.json
+echo '{}' >foreign/manifest.json
+refused "other/manifest.json" --resume other
+refused "file" --resume file
+refused "broken/manifest.json, line 2|JSON" --resume broken
+refused "foreign/manifest.json" --resume foreign
 refused "nonsense" $point --dry-run --topology nonsense
+
+# --- a disk that is full before the run, and after it
+# Files that may not grow, and where the system lets us, a file system without room.
+(
+    trap '' XFSZ
+    ulimit -f 2
+    exec "$bench" $point --threads 1 --quiet --out full >stdout 2>stderr
+)
+status=$?
+[ "$status" -eq 2 ] || complain "files full: status $status instead of 2"
+grep -q 'full/[a-z.]*.* File too large[.]$' stderr || complain 'full file not named'
+run $point --threads 1 --quiet --out exported --export gbench=/dev/full
+[ "$status" -eq 6 ] || complain "export full: status $status instead of 6"
+# Noisy rows are not exported.
+grep -qE '/dev/full .*No space left on device[.]$|no row to export' stderr ||
+    complain 'full export not named'
+mkdir disk
+if unshare -rm mount -t tmpfs -o size=12k none disk 2>/dev/null; then
+    unshare -rm sh -c 'mount -t tmpfs -o size=12k none disk && shift && exec "$@"' sh x \
+        "$bench" $point --threads 1 --quiet --out disk/run >stdout 2>stderr
+    status=$?
+    [ "$status" -eq 2 ] || complain "disk full: status $status instead of 2"
+    grep -q 'disk/run/.*No space left on device[.]$' stderr || complain 'full disk not named'
+else
+    echo 'no tmpfs in a name space here: a full disk is tested with limited files only'
+fi
+
+# --- a problem larger than memory is a row, not an end
+timed --op conv --shape mb4ic1024ih8192oc8kh1 --shape mb1ic8ih8oc8kh1 --threads 1 \
+    --out large --quiet
+grep -q 'skipped,"needs about 5[0-9.]* GiB of memory, [0-9.]* GiB are free"' \
+    large/results.csv || complain 'a problem larger than memory is not skipped'
+grep -qE '^1,([^,]*,){4}(ok|noisy),' large/results.csv ||
+    complain 'nothing after a problem larger than memory'
 
 # --- what works
 fine --help

@@ -20,41 +20,10 @@ struct dlb_pool {
     int pu[DLB_PUS_MAX];     /* index into topology->pu */
     hwloc_bitmap_t before;   /* affinity of the calling thread before open */
     struct outcome *outcome; /* one a thread */
-    dlb_team_fn *fn;
-    void *context;
     struct dlb_barrier barrier;
 };
 
-/*
- * The pool whose region runs.  It is handed over here, and not as a captured variable, so
- * that the order "published, then read" is ours: the runtime's own hand-over cannot be
- * seen by a race checker.
- */
-static struct dlb_pool *_Atomic current;
 static atomic_bool is_open;
-#ifdef __SANITIZE_THREAD__
-/* Tells the checker that the region's end orders memory; the runtime does it for real. */
-static atomic_int finished;
-static void mark_finished(void)
-{
-    atomic_fetch_add_explicit(&finished, 1, memory_order_release);
-}
-static void see_finished(void)
-{
-    atomic_load_explicit(&finished, memory_order_acquire);
-}
-#else
-static inline void mark_finished(void) {}
-static inline void see_finished(void) {}
-#endif
-
-static void work(void)
-{
-    struct dlb_pool *pool = atomic_load_explicit(&current, memory_order_acquire);
-    struct dlb_team team = {omp_get_thread_num(), pool->threads, &pool->barrier};
-    pool->fn(pool->context, &team);
-    mark_finished();
-}
 
 void dlb_pool_run(struct dlb_pool *pool, dlb_team_fn *fn, void *context)
 {
@@ -63,13 +32,11 @@ void dlb_pool_run(struct dlb_pool *pool, dlb_team_fn *fn, void *context)
         fn(context, &team);
         return;
     }
-    pool->fn = fn;
-    pool->context = context;
-    atomic_store_explicit(&current, pool, memory_order_release);
-    /* The count is omp_set_num_threads's: a clause would capture it. */
 #pragma omp parallel
-    work();
-    see_finished();
+    {
+        struct dlb_team team = {omp_get_thread_num(), pool->threads, &pool->barrier};
+        fn(context, &team);
+    }
 }
 
 static enum dlb_status bind_thread(const struct dlb_pool *pool, int rank,
@@ -143,7 +110,7 @@ static enum dlb_status first_failure(const struct dlb_pool *pool, struct dlb_err
 }
 
 /* A limit on the runtime (OMP_THREAD_LIMIT) may make the team smaller than asked: then
- * work() would claim a team that is not there. */
+ * dlb_pool_run would claim a team that is not there. */
 static enum dlb_status check_team(struct dlb_pool *pool, struct dlb_error *error)
 {
     atomic_int members = 0;
