@@ -1,7 +1,8 @@
 /*
- * session_internal.h - what the files of the session share: session.c prepares and
- * closes, dry_run.c prints a plan, contest.c takes one problem on one thread set
- * from candidates to rows, session_rows.c fills rows, screen.c prints.
+ * session_internal.h - what the files of the session share: session_prepare.c judges the
+ * command line, session.c opens, runs and closes, dry_run.c prints a plan, contest.c
+ * takes one problem on one thread set from candidates to rows, session_rows.c fills rows,
+ * screen.c prints.
  */
 #ifndef DLB_MEASURE_SESSION_INTERNAL_H
 #define DLB_MEASURE_SESSION_INTERNAL_H
@@ -41,7 +42,7 @@ struct dlb_session {
     struct dlb_suite suite;
     struct dlb_run *run; /* NULL with --check */
     struct dlb_progress *progress;
-    struct dlb_row *row; /* all rows of the run, resumed ones too */
+    struct dlb_row *row; /* the rows of this session; resumed ones are in run */
     int rows;
     double start_ns, deadline_ns; /* deadline INFINITY without a budget */
     double work_done, work_total; /* for the progress bar and for sharing the budget */
@@ -50,6 +51,10 @@ struct dlb_session {
     const char *machine_key; /* of the run that is resumed, else NULL */
     struct dlb_ratio *twin;  /* --aa: native beside itself, [case][station]; else NULL */
 };
+
+/* Fills the session from its options; nothing is measured or written.  A failure is bad
+ * input. */
+enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_error *error);
 
 /* True once Ctrl-C was pressed. */
 bool dlb_session_stopped(const struct dlb_session *session);
@@ -107,10 +112,17 @@ const struct dlb_row *dlb_session_find(const struct dlb_session *session,
                                        const struct dlb_station *station,
                                        enum dlb_impl impl);
 
+/* Counts the suite's rows by outcome, resumed ones too; returns how many there are. */
+int dlb_session_count(const struct dlb_session *session, int count[DLB_OUTCOME_COUNT]);
+
+/* True when every row of the case is there. */
+bool dlb_session_finished(const struct dlb_session *session, const struct dlb_case *item);
+
 /* The screen. */
-void dlb_screen_head(const struct dlb_session *session);
+void dlb_screen_head(const struct dlb_session *session);                 /* the machine */
+void dlb_screen_plan(const struct dlb_session *session, double seconds); /* ceilings */
 void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *item);
-void dlb_screen_summary(const struct dlb_session *session, bool interrupted);
+void dlb_screen_summary(const struct dlb_session *session, bool incomplete);
 
 /* Prints what would be done; --dry-run. */
 enum dlb_status dlb_session_dry_run(struct dlb_session *session, struct dlb_error *error);

@@ -45,6 +45,25 @@ const struct dlb_row *dlb_session_find(const struct dlb_session *session,
     return found;
 }
 
+int dlb_session_count(const struct dlb_session *session, int count[DLB_OUTCOME_COUNT])
+{
+    int rows = 0;
+    memset(count, 0, DLB_OUTCOME_COUNT * sizeof *count);
+    for (int i = 0; i < session->suite.cases_n; i++)
+        for (int at = 0; at < session->stations * DLB_IMPLS; at++) {
+            const struct dlb_row *row = dlb_session_find(
+                session, &session->suite.cases[i], &session->station[at / DLB_IMPLS],
+                (enum dlb_impl)(at % DLB_IMPLS));
+            if (!row || !session->impl[at % DLB_IMPLS])
+                continue;
+            rows++;
+            for (int outcome = 0; outcome < DLB_OUTCOME_COUNT; outcome++)
+                count[outcome] += !strcmp(dlb_row_get_text(row, DLB_COL_STATUS),
+                                          dlb_outcome_names[outcome]);
+        }
+    return rows;
+}
+
 struct dlb_ratio *dlb_session_twin(const struct dlb_session *session,
                                    const struct dlb_case *item,
                                    const struct dlb_station *station)
