@@ -35,6 +35,7 @@ struct contest {
     bool wanted[DLB_IMPLS];
     struct side side[DLB_IMPLS]; /* by implementation */
     struct side untuned;         /* the default candidate beside a tuned winner */
+    bool default_won;            /* the search found nothing better than it */
     struct side twin;            /* --aa: the native candidate once more */
 };
 
@@ -294,10 +295,11 @@ static enum dlb_status prepare_native(struct contest *contest, struct dlb_error 
     if (status || side->outcome != DLB_OUTCOME_OK || options->check || !options->sweep)
         return status;
     struct side *untuned = &contest->untuned;
-    untuned->tuned_from = "default";
     op->fallback(&contest->item->problem, &contest->station->target, &untuned->candidate);
-    if (same_candidate(&untuned->candidate, &side->candidate))
+    contest->default_won = same_candidate(&untuned->candidate, &side->candidate);
+    if (contest->default_won)
         return DLB_OK;
+    untuned->tuned_from = "default";
     return ready_native(contest, untuned, error);
 }
 
@@ -468,6 +470,9 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
         if (arm[i] == &contest->twin)
             *dlb_session_twin(session, contest->item, contest->station) = ratio[i];
     }
+    /* The default candidate has won, and so is its own yardstick. */
+    if (arms && contest->default_won && arm[0] == &contest->side[DLB_IMPL_NATIVE])
+        default_median_ns = measured[0].summary.median;
     for (int impl = 0; impl < DLB_IMPLS && !status; impl++) {
         if (!contest->wanted[impl])
             continue;

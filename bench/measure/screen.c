@@ -35,6 +35,14 @@ static struct dlb_ratio speedup_of(const struct dlb_row *row)
     };
 }
 
+/* By the noise floor that the row was measured under. */
+static enum dlb_difference judge(const struct dlb_row *row)
+{
+    struct dlb_ratio ratio = speedup_of(row);
+    double floor = dlb_row_get_real(row, DLB_COL_NOISE_FLOOR);
+    return dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor);
+}
+
 /* The implementation that leads the report: the first that was asked for. */
 static enum dlb_impl leading(const struct dlb_session *session)
 {
@@ -65,17 +73,15 @@ void dlb_screen_head(const struct dlb_session *session)
 void dlb_screen_plan(const struct dlb_session *session, double seconds)
 {
     FILE *out = session->io.out;
-    int whole = (int)ceil(seconds), left = 0;
+    int whole = (int)ceil(seconds), left = dlb_session_left(session);
     if (session->options->quiet)
         return;
-    for (int i = 0; i < session->stations && !session->options->check; i++) {
+    for (int i = 0; i < session->stations && left && !session->options->check; i++) {
         const struct dlb_station *station = &session->station[i];
         fprintf(out, "%s%s: %.0f GFLOP/s, %.0f GB/s", i ? " · " : "ceilings by threads ",
                 station->set.name, station->rates.peak_gflops, station->rates.memory_gbs);
     }
-    for (int i = 0; i < session->suite.cases_n; i++)
-        left += !dlb_session_finished(session, &session->suite.cases[i]);
-    fprintf(out, "%s", session->options->check ? "" : "\n");
+    fprintf(out, "%s", left && !session->options->check ? "\n" : "");
     if (session->options->resume)
         fprintf(out, "going on with %s: %d of %d problems are left\n",
                 session->options->resume, left, session->suite.cases_n);
@@ -94,8 +100,7 @@ static void print_ratio(const struct dlb_session *session, const struct dlb_row 
     struct dlb_ratio ratio = speedup_of(row);
     if (isnan(ratio.median))
         return;
-    double floor = dlb_row_get_real(row, DLB_COL_NOISE_FLOOR);
-    enum dlb_difference judged = dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor);
+    enum dlb_difference judged = judge(row);
     enum dlb_colour colour = judged == DLB_SLOWER   ? DLB_COLOUR_GOOD
                              : judged == DLB_FASTER ? DLB_COLOUR_BAD
                                                     : DLB_COLOUR_RESET;
@@ -324,11 +329,11 @@ static void add_up(const struct dlb_session *session, const struct dlb_station *
             total->whole = false;
             continue;
         }
-        double count = (double)item->count, floor = station->noise_floor;
+        double count = (double)item->count;
         double median_ns = dlb_row_get_real(native, DLB_COL_TIME_MEDIAN_NS);
         double untuned_ns = dlb_row_get_real(native, DLB_COL_DEFAULT_MEDIAN_NS);
         struct dlb_ratio ratio = speedup_of(native);
-        enum dlb_difference judged = dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor);
+        enum dlb_difference judged = judge(native);
         total->faster += judged == DLB_SLOWER;
         total->slower += judged == DLB_FASTER;
         total->same += judged == DLB_SAME;
@@ -409,9 +414,7 @@ static void print_losses(const struct dlb_session *session)
             if (!timed(row))
                 continue;
             struct dlb_ratio ratio = speedup_of(row);
-            double floor = session->station[s].noise_floor;
-            if (isnan(ratio.median) ||
-                dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor) != DLB_FASTER)
+            if (isnan(ratio.median) || judge(row) != DLB_FASTER)
                 continue;
             double median_ns = dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS);
             loss[losses++] = (struct loss){

@@ -2,7 +2,6 @@
 
 #include "measure/timer.h"
 #include "record/export.h"
-#include "record/manifest.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -202,7 +201,7 @@ static enum dlb_status skip_case(struct dlb_session *session, const struct dlb_c
     return status;
 }
 
-bool dlb_session_finished(const struct dlb_session *session, const struct dlb_case *item)
+static bool is_finished(const struct dlb_session *session, const struct dlb_case *item)
 {
     for (int s = 0; s < session->stations; s++)
         for (int impl = 0; impl < DLB_IMPLS; impl++)
@@ -212,11 +211,27 @@ bool dlb_session_finished(const struct dlb_session *session, const struct dlb_ca
     return true;
 }
 
+int dlb_session_left(const struct dlb_session *session)
+{
+    int left = 0;
+    for (int i = 0; i < session->suite.cases_n; i++)
+        left += !is_finished(session, &session->suite.cases[i]);
+    return left;
+}
+
+/* A finished run that is resumed: it is shown again, and stays as it is. */
+static bool only_shown(const struct dlb_session *session)
+{
+    return session->resumed && session->resumed->finished && !dlb_session_left(session);
+}
+
 static void show_progress(struct dlb_session *session, const struct dlb_case *item,
                           const struct dlb_station *station)
 {
-    char what[DLB_NAME_MAX + 64];
-    snprintf(what, sizeof what, "%s, thread set %s", item->name, station->set.name);
+    char what[DLB_SHAPE_MAX + DLB_NAME_MAX + 64], shape[DLB_SHAPE_MAX];
+    dlb_descriptor_format(item->operator->op, &item->problem, shape);
+    snprintf(what, sizeof what, "%s, thread set %s", *item->name ? item->name : shape,
+             station->set.name);
     dlb_progress_update(session->progress, session->work_done / session->work_total,
                         what);
 }
@@ -287,11 +302,13 @@ static enum dlb_status start(struct dlb_session *session, struct dlb_error *erro
 {
     const struct dlb_options *options = session->options;
     enum dlb_status status = open_run(session, error);
-    if (!status)
+    if (!status && !only_shown(session))
         status = write_manifest(session, "running", error);
     if (status)
         return status;
     dlb_screen_head(session);
+    if (only_shown(session))
+        return DLB_OK;
     session->progress =
         dlb_progress_make(session->io.progress, options->quiet, options->budget_seconds);
     for (int s = 0; s < session->stations && !status && !options->check; s++)
@@ -321,7 +338,7 @@ static enum dlb_status run_all(struct dlb_session *session, struct dlb_error *er
         const struct dlb_case *item = &session->suite.cases[i];
         if (dlb_session_stopped(session)) {
             status = DLB_INTERRUPTED;
-        } else if (dlb_session_finished(session, item)) {
+        } else if (is_finished(session, item)) {
             for (int s = 0; s < session->stations; s++)
                 session->work_done +=
                     dlb_session_fixed_seconds(session, item, &session->station[s]);
@@ -359,8 +376,9 @@ static enum dlb_status close_run(struct dlb_session *session, enum dlb_status st
         dlb_screen_summary(session, !whole);
     if (!session->run)
         return status;
-    enum dlb_status closing =
-        write_manifest(session, whole ? "finished" : "interrupted", &ignored);
+    enum dlb_status closing = DLB_OK;
+    if (!only_shown(session))
+        closing = write_manifest(session, whole ? "finished" : "interrupted", &ignored);
     if (whole && closing)
         *error = ignored;
     if (whole && !closing && session->options->export_to)
@@ -407,7 +425,7 @@ static enum dlb_status recall(struct dlb_session *session, struct dlb_options *r
         recalled->budget_seconds = now->budget_seconds;
     if (now->export_to)
         recalled->export_to = now->export_to;
-    session->machine_key = command->machine_key;
+    session->resumed = command;
     session->options = recalled;
     session->io.argc = command->argc;
     session->io.argv = command->argv;

@@ -13,6 +13,7 @@
 #include "measure/progress.h"
 #include "measure/session.h"
 #include "measure/verify.h"
+#include "record/manifest.h"
 #include "record/run.h"
 #include "suite/suite.h"
 #include "tune/space.h"
@@ -47,9 +48,9 @@ struct dlb_session {
     double start_ns, deadline_ns; /* deadline INFINITY without a budget */
     double work_done, work_total; /* for the progress bar and for sharing the budget */
     int mismatches, candidates_tried;
-    char repro[1024];        /* of the first mismatch */
-    const char *machine_key; /* of the run that is resumed, else NULL */
-    struct dlb_ratio *twin;  /* --aa: native beside itself, [case][station]; else NULL */
+    char repro[1024];                           /* of the first mismatch */
+    const struct dlb_manifest_command *resumed; /* NULL for a new run */
+    struct dlb_ratio *twin; /* --aa: native beside itself, [case][station]; else NULL */
 };
 
 /* Fills the session from its options; nothing is measured or written.  A failure is bad
@@ -115,8 +116,8 @@ const struct dlb_row *dlb_session_find(const struct dlb_session *session,
 /* Counts the suite's rows by outcome, resumed ones too; returns how many there are. */
 int dlb_session_count(const struct dlb_session *session, int count[DLB_OUTCOME_COUNT]);
 
-/* True when every row of the case is there. */
-bool dlb_session_finished(const struct dlb_session *session, const struct dlb_case *item);
+/* Cases of which a row is missing. */
+int dlb_session_left(const struct dlb_session *session);
 
 /* The screen. */
 void dlb_screen_head(const struct dlb_session *session);                 /* the machine */

@@ -268,13 +268,13 @@ static enum dlb_status check_machine(const struct dlb_session *session,
 {
     char key[256];
     dlb_machine_key(session->topology, key);
-    if (!session->machine_key || !strcmp(session->machine_key, key))
+    if (!session->resumed || !strcmp(session->resumed->machine_key, key))
         return DLB_OK;
     return dlb_fail(
         error, DLB_INVALID,
         "--resume %s: that run was made on another machine (%s) than this one "
         "(%s); start a new run here.",
-        session->options->resume, session->machine_key, key);
+        session->options->resume, session->resumed->machine_key, key);
 }
 
 /* A run must not end with results that cannot be exported. */

@@ -197,7 +197,10 @@ static void fill_check(const struct dlb_entry *entry, struct dlb_row *row)
     const struct dlb_check *check = entry->check;
     bool passed = check->outcome != DLB_OUTCOME_MISMATCH;
     char text[64];
-    snprintf(text, sizeof text, "%s%s", check->fill ? check->fill : "",
+    snprintf(text, sizeof text, "%s%s",
+             !check->fill                  ? ""
+             : strcmp(check->fill, "both") ? check->fill
+                                           : "exact and dense fill",
              passed && entry->measured ? ", before and after timing" : "");
     dlb_row_text(row, DLB_COL_REFERENCE, check->reference);
     dlb_row_real(row, DLB_COL_MAX_ABS_ERR, check->max_abs_err);
