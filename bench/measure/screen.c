@@ -207,9 +207,8 @@ static const struct dlb_row *fastest(const struct dlb_session *session,
     return best;
 }
 
-/* A line begins with the problem, in columns that hold the whole suite. */
-static void print_problem(const struct dlb_session *session, const struct dlb_case *item,
-                          FILE *line)
+void dlb_screen_problem(const struct dlb_session *session, const struct dlb_case *item,
+                        FILE *line)
 {
     char shape[DLB_SHAPE_MAX];
     int name_width = 0, shape_width = 0;
@@ -233,7 +232,7 @@ static void print_line(const struct dlb_session *session, const struct dlb_case 
     FILE *line = open_memstream(&text, &length);
     if (!line)
         return;
-    print_problem(session, item, line);
+    dlb_screen_problem(session, item, line);
     if (row)
         print_timed(session, item, row, line);
     else
@@ -365,15 +364,15 @@ static void print_total(const struct dlb_session *session,
     if (total.ratios) {
         fprintf(
             out,
-            "%-8s %.3f× oneDNN (geometric mean of %d problems weighted by layer count): "
+            "%-8s %.3f× oneDNN (geometric mean of %d problem%s weighted by layer count): "
             "%d faster, %d same, %d slower",
             station->set.name,
             dlb_weighted_geomean(total.ratio, total.weight, total.ratios), total.ratios,
-            total.faster, total.same, total.slower);
+            total.ratios == 1 ? "" : "s", total.faster, total.same, total.slower);
         if (total.noisy)
             fprintf(out, ", %d of them noisy", total.noisy);
         if (total.whole)
-            fprintf(out, "; all layers %.2f ms against %.2f ms", total.native_ns * 1e-6,
+            fprintf(out, "; all layers %.4g ms against %.4g ms", total.native_ns * 1e-6,
                     total.onednn_ns * 1e-6);
         if (!isnan(station->noise_floor))
             fprintf(out, "; noise floor %.1f%%", 100 * station->noise_floor);
@@ -427,7 +426,7 @@ static void print_losses(const struct dlb_session *session)
     for (int i = 0; i < losses && i < SLOWER_SHOWN; i++) {
         struct dlb_ratio ratio = speedup_of(loss[i].row);
         fprintf(out, "  ");
-        print_problem(session, loss[i].item, out);
+        dlb_screen_problem(session, loss[i].item, out);
         fprintf(out, "%6s  %.2f× [%.2f, %.2f], loses %.3f ms%s\n",
                 dlb_row_get_text(loss[i].row, DLB_COL_THREAD_SET), ratio.median,
                 ratio.ci_lo, ratio.ci_hi, loss[i].lost_ns * 1e-6,
@@ -447,7 +446,10 @@ static void print_twin_total(const struct dlb_session *session)
         pairs++;
         different += dlb_judge_ratio(&session->twin[i], 0) != DLB_SAME;
     }
-    fprintf(session->io.out, "A/A: %d of %d pairs differ\n", different, pairs);
+    if (pairs)
+        fprintf(session->io.out, "A/A: %d of %d pairs differ\n", different, pairs);
+    else
+        fprintf(session->io.out, "A/A: no pair could be timed without disturbance\n");
 }
 
 static void print_outcomes(const struct dlb_session *session)
@@ -488,7 +490,8 @@ static void print_disturbed(const struct dlb_session *session)
 void dlb_screen_summary(const struct dlb_session *session, bool incomplete)
 {
     FILE *out = session->io.out;
-    fprintf(out, "\n");
+    if (!session->options->quiet)
+        fprintf(out, "\n");
     if (!session->options->check) {
         for (int s = 0; s < session->stations; s++)
             print_total(session, &session->station[s]);

@@ -287,7 +287,7 @@ static enum dlb_status run_case(struct dlb_session *session, const struct dlb_ca
     return status;
 }
 
-static double total_work(const struct dlb_session *session)
+double dlb_session_work_seconds(const struct dlb_session *session)
 {
     double work = 0;
     for (int i = 0; i < session->suite.cases_n; i++)
@@ -320,18 +320,26 @@ static enum dlb_status start(struct dlb_session *session, struct dlb_error *erro
     return status ? status : write_manifest(session, "running", error);
 }
 
+double dlb_session_seconds(const struct dlb_session *session)
+{
+    const struct dlb_options *options = session->options;
+    double work = dlb_session_work_seconds(session);
+    if (options->check || (!options->sweep && !(options->budget_seconds > 0)))
+        return work;
+    return options->budget_seconds > 0 ? options->budget_seconds
+                                       : fmax(default_sweep_budget, 2 * work);
+}
+
 static enum dlb_status run_all(struct dlb_session *session, struct dlb_error *error)
 {
     const struct dlb_options *options = session->options;
     enum dlb_status status = start(session, error);
     if (status)
         return status;
-    double budget = options->budget_seconds;
-    if (!(budget > 0) && options->sweep && !options->check)
-        budget = fmax(default_sweep_budget, 2 * total_work(session));
-    session->deadline_ns = budget > 0 ? session->start_ns + budget * 1e9 : INFINITY;
-    session->work_total = total_work(session);
-    double expected = budget > 0 ? budget : session->work_total;
+    double expected = dlb_session_seconds(session);
+    if (!options->check && (options->sweep || options->budget_seconds > 0))
+        session->deadline_ns = session->start_ns + expected * 1e9;
+    session->work_total = dlb_session_work_seconds(session);
     dlb_screen_plan(session, expected);
     session->progress = dlb_progress_make(session->io.progress, options->quiet, expected);
     for (int i = 0; i < session->suite.cases_n && !status; i++) {

@@ -65,6 +65,12 @@ double dlb_session_fixed_seconds(const struct dlb_session *session,
                                  const struct dlb_case *item,
                                  const struct dlb_station *station);
 
+/* The same for all problems and thread sets. */
+double dlb_session_work_seconds(const struct dlb_session *session);
+
+/* Wall seconds of the whole job, the search included: the budget, where there is one. */
+double dlb_session_seconds(const struct dlb_session *session);
+
 /* Bytes to sweep so that nothing of a problem stays cached; 0 when the caches stay hot.
  */
 size_t dlb_session_evict_bytes(const struct dlb_session *session);
@@ -123,6 +129,9 @@ int dlb_session_left(const struct dlb_session *session);
 void dlb_screen_head(const struct dlb_session *session);                 /* the machine */
 void dlb_screen_plan(const struct dlb_session *session, double seconds); /* ceilings */
 void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *item);
+/* Name and shape of a problem, in columns that hold the whole suite. */
+void dlb_screen_problem(const struct dlb_session *session, const struct dlb_case *item,
+                        FILE *line);
 void dlb_screen_summary(const struct dlb_session *session, bool incomplete);
 
 /* Prints what would be done; --dry-run. */
