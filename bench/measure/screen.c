@@ -311,7 +311,7 @@ struct total {
     double *ratio, *weight, *tuned, *tuned_weight;
     int ratios, tunings, faster, slower, same, noisy;
     double native_ns, onednn_ns;
-    bool whole; /* every problem was timed on both sides */
+    bool whole; /* every problem counts */
 };
 
 static void add_up(const struct dlb_session *session, const struct dlb_station *station,
@@ -324,7 +324,8 @@ static void add_up(const struct dlb_session *session, const struct dlb_station *
             dlb_session_find(session, item, station, DLB_IMPL_NATIVE);
         const struct dlb_row *onednn =
             dlb_session_find(session, item, station, DLB_IMPL_ONEDNN);
-        if (!timed(native) || !timed(onednn)) {
+        /* A time without an interval is shown, but no mean is made of it. */
+        if (!timed(native) || !timed(onednn) || !(speedup_of(native).ci_level > 0)) {
             total->whole = false;
             continue;
         }
@@ -371,7 +372,7 @@ static void print_total(const struct dlb_session *session,
             total.ratios == 1 ? "" : "s", total.faster, total.same, total.slower);
         if (total.noisy)
             fprintf(out, ", %d of them noisy", total.noisy);
-        if (total.whole)
+        if (total.whole && total.ratios > 1)
             fprintf(out, "; all layers %.4g ms against %.4g ms", total.native_ns * 1e-6,
                     total.onednn_ns * 1e-6);
         if (!isnan(station->noise_floor))
