@@ -68,7 +68,7 @@ static const struct option table[] = {
     {"How to run it", "threads", "LIST",
      "counts and names of thread sets, as 1,2,cores,smt;\ndefault: 1, 2, 4, ... and all "
      "usable cores",
-     TEXT, AT(threads), BENCH | DOCTOR | TOPOLOGY, true, NULL},
+     TEXT, AT(threads), BENCH | DOCTOR, true, NULL},
     {NULL, "impl", "LIST", "of native, onednn, naive; default: native,onednn in pairs",
      WORDS, AT(impl), BENCH, true, impls},
     {NULL, "isa", "NAME", "cap the instruction set; dlbench list isa names them", TEXT,
@@ -89,7 +89,7 @@ static const struct option table[] = {
      "topology",
      TEXT, AT(topology), BENCH | TOPOLOGY, true, NULL},
     {NULL, "oversubscribe", NULL, "allow more threads than usable CPUs", FLAG,
-     AT(oversubscribe), BENCH | DOCTOR | TOPOLOGY, false, NULL},
+     AT(oversubscribe), BENCH | DOCTOR, false, NULL},
     {"What to check", "check", NULL, "verify only, time nothing", FLAG, AT(check), BENCH,
      true, NULL},
     {NULL, "check-determinism", NULL, "prove that two runs are bitwise equal", FLAG,
@@ -331,8 +331,8 @@ static enum dlb_status read_option(int argc, char **argv, int *i, bool *given,
     if (!value && *i + 1 < argc && strncmp(argv[*i + 1], "--", 2))
         value = argv[++*i];
     if (!value || !*value)
-        return dlb_fail(error, DLB_INVALID, "--%s needs a value: --%s %s.", option->name,
-                        option->name, option->value);
+        return dlb_fail(error, DLB_INVALID, "--%s needs a value after it (--%s %s).",
+                        option->name, option->name, option->value);
     return set_value(option, value, options, error);
 }
 

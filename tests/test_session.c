@@ -1,8 +1,10 @@
 /* The whole route, through real kernels and through kernels that are wrong on purpose. */
+#include "machine/environment.h"
 #include "measure/session.h"
 #include "ops/conv.h"
 #include "record/manifest.h"
 #include "record/rows.h"
+#include "record/run.h"
 #include "wrong_plans.h"
 
 #include <setjmp.h>
@@ -44,10 +46,9 @@ static void remove_folder(void)
 }
 
 /* words: separated by spaces; a + stands for a space within a word. */
-static void call_with(struct call *call, const struct dlb_op *op,
-                      const volatile int *stop, const char *words)
+static void call_operator(struct call *call, const struct dlb_operator *table,
+                          const volatile int *stop, const char *words)
 {
-    struct dlb_operator table = {op, &dlb_reference_conv, "smoke.csv"};
     struct dlb_options options;
     size_t size;
     *call = (struct call){0};
@@ -63,7 +64,7 @@ static void call_with(struct call *call, const struct dlb_op *op,
                                 .stop = stop,
                                 .argc = call->argc,
                                 .argv = call->argv,
-                                .operators = &table,
+                                .operators = table,
                                 .operators_n = 1};
     call->exit_status = DLB_EXIT_USAGE;
     call->status = dlb_options_parse(call->argc, call->argv, &options, &call->error);
@@ -71,6 +72,13 @@ static void call_with(struct call *call, const struct dlb_op *op,
         call->status = dlb_session_run(&options, &io, &call->exit_status, &call->error);
     fclose(out);
     fclose(nowhere);
+}
+
+static void call_with(struct call *call, const struct dlb_op *op,
+                      const volatile int *stop, const char *words)
+{
+    struct dlb_operator table = {op, &dlb_reference_conv, "smoke.csv"};
+    call_operator(call, &table, stop, words);
 }
 
 static void call_session(struct call *call, const char *format, ...)
@@ -323,6 +331,225 @@ static void another_machine_can_only_be_planned_for(void **state)
     remove_folder();
 }
 
+static void bad_input_is_refused_before_anything_is_written(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words, *says;
+    } bad[] = {
+        {"--op convv", "'convv' (did you mean 'conv'?); accepted: conv."},
+        {"--op conv --pass bwd_data", "accepted: fwd, all."},
+        {"--op conv --shape mb1ic8ih8oc8kh1 --candidate direct/mr999/nr7", "refused for"},
+        {"--op conv --shape mb1ic8ih8oc8kh1 --candidate direkt", "unknown algorithm"},
+        {"--op conv --shape mb1ic8ih8oc8kh1 --export gbench=/nowhere/x", "/nowhere/x"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct call call;
+        char words[512], path[300];
+        make_folder();
+        snprintf(path, sizeof path, "%s/run", folder);
+        snprintf(words, sizeof words, "%s --threads 1 --out %s", bad[i].words, path);
+        call_with(&call, &dlb_op_conv, NULL, words);
+        assert_int_equal(call.status, DLB_INVALID);
+        assert_int_equal(call.exit_status, DLB_EXIT_USAGE);
+        if (!strstr(call.error.text, bad[i].says))
+            fail_msg("'%s' is missing in: %s", bad[i].says, call.error.text);
+        assert_string_equal(call.screen, "");
+        assert_int_not_equal(access(path, F_OK), 0);
+        release(&call);
+        remove_folder();
+    }
+}
+
+static void an_unwritable_place_is_found_before_the_ceilings(void **state)
+{
+    (void)state;
+    struct call call;
+    call_session(&call, "--op conv --shape mb1ic8ih8oc8kh1 --out /dev/null/run");
+    assert_int_equal(call.exit_status, DLB_EXIT_USAGE);
+    assert_non_null(strstr(call.error.text, "/dev/null"));
+    assert_string_equal(call.screen, "");
+    release(&call);
+}
+
+static void all_passes_are_those_of_the_operator(void **state)
+{
+    (void)state;
+    struct call call;
+    call_session(&call,
+                 "--op conv --pass all --shape mb1ic4ih6oc8kh1 --threads 1 --check");
+    assert_int_equal(call.exit_status, DLB_EXIT_OK);
+    assert_non_null(strstr(call.screen, "1 problem "));
+    release(&call);
+}
+
+/* A finished run of one problem with these rows, as another session would leave it. */
+static void make_finished_run(const char *path, const char *status, double speedup)
+{
+    static char *argv[] = {"dlbench",         "--op",      "conv", "--shape",
+                           "mb1ic4ih6oc8kh1", "--threads", "1"};
+    struct dlb_error error = {0};
+    struct dlb_run *run;
+    struct dlb_topology *topology;
+    char key[256];
+    assert_int_equal(dlb_run_create(NULL, path, "shape", &run, &error), DLB_OK);
+    for (int native = 1; native >= 0; native--) {
+        struct dlb_row row = {0};
+        dlb_row_text(&row, DLB_COL_STATUS, status);
+        dlb_row_text(&row, DLB_COL_OP, "conv");
+        dlb_row_text(&row, DLB_COL_PASS, "fwd");
+        dlb_row_text(&row, DLB_COL_DTYPE, "f32");
+        dlb_row_text(&row, DLB_COL_ACCURACY, "exact");
+        dlb_row_text(&row, DLB_COL_SHAPE, "mb1ic4ih6oc8kh1");
+        dlb_row_text(&row, DLB_COL_IMPL, native ? "native" : "onednn");
+        dlb_row_text(&row, DLB_COL_THREAD_SET, "1");
+        dlb_row_int(&row, DLB_COL_THREADS, 1);
+        dlb_row_text(&row, DLB_COL_CACHE_STATE, "hot");
+        dlb_row_real(&row, DLB_COL_TIME_MEDIAN_NS, native ? 1e6 : 1e6 * speedup);
+        dlb_row_real(&row, DLB_COL_CI_LEVEL, 0.95);
+        if (native) {
+            dlb_row_real(&row, DLB_COL_SPEEDUP_VS_ONEDNN, speedup);
+            dlb_row_real(&row, DLB_COL_SPEEDUP_CI_LO, speedup * 0.99);
+            dlb_row_real(&row, DLB_COL_SPEEDUP_CI_HI, speedup * 1.01);
+            dlb_row_real(&row, DLB_COL_NOISE_FLOOR, 0.1);
+        }
+        assert_int_equal(dlb_run_append(run, &row, &error), DLB_OK);
+        dlb_row_release(&row);
+    }
+    assert_int_equal(dlb_topology_load(NULL, &topology, &error), DLB_OK);
+    dlb_machine_key(topology, key);
+    struct dlb_manifest manifest = {.state = "finished",
+                                    .argc = sizeof argv / sizeof *argv,
+                                    .argv = argv,
+                                    .machine_key = key};
+    assert_int_equal(dlb_run_manifest(run, &manifest, &error), DLB_OK);
+    dlb_topology_release(topology);
+    dlb_run_close(run);
+}
+
+static void a_finished_run_is_shown_again_and_left_as_it_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *status;
+        double speedup;
+        const char *shown;
+        int exit_status;
+    } run[] = {
+        {"ok", 2.0, "1 faster, 0 same, 0 slower", DLB_EXIT_OK},
+        {"ok", 0.5, "0 faster, 0 same, 1 slower", DLB_EXIT_OK},
+        {"ok", 1.05, "0 faster, 1 same, 0 slower", DLB_EXIT_OK}, /* within the floor */
+        {"noisy", 2.0, "1 of them noisy", DLB_EXIT_NOISY},
+        {"mismatch", 2.0, "2 mismatch", DLB_EXIT_MISMATCH},
+    };
+    if (!dlb_onednn_version())
+        skip();
+    for (size_t i = 0; i < sizeof run / sizeof *run; i++) {
+        struct call call;
+        char path[300], command[800];
+        make_folder();
+        snprintf(path, sizeof path, "%s/run", folder);
+        make_finished_run(path, run[i].status, run[i].speedup);
+        snprintf(command, sizeof command, "cp -r %s %s/copy", path, folder);
+        assert_int_equal(system(command), 0);
+        call_session(&call, "--resume %s", path);
+        if (call.status)
+            fail_msg("%s", call.error.text);
+        if (!strstr(call.screen, run[i].shown))
+            fail_msg("'%s' is missing in:\n%s", run[i].shown, call.screen);
+        assert_int_equal(call.exit_status, run[i].exit_status);
+        snprintf(command, sizeof command, "diff -r %s %s/copy", path, folder);
+        assert_int_equal(system(command), 0);
+        release(&call);
+        remove_folder();
+    }
+}
+
+static void what_has_the_same_to_say_is_said_once(void **state)
+{
+    (void)state;
+    struct call call;
+    call_session(&call, "--op conv --shape mb1ic4ih6oc8kh1 --threads 1 --check");
+    const char *first = strstr(call.screen, "exact and dense");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "exact and dense"));
+    release(&call);
+}
+
+/* oneDNN as it would be if it were wrong everywhere. */
+static struct {
+    const struct dlb_plan_class *right;
+    struct dlb_plan_class wrong;
+    float *out;
+    int64_t n;
+} broken;
+
+static enum dlb_status broken_bind(struct dlb_plan *plan, void *const *tensor,
+                                   const struct dlb_team *team, struct dlb_error *error)
+{
+    broken.out = tensor[DLB_CONV_DST];
+    return broken.right->bind(plan, tensor, team, error);
+}
+
+static enum dlb_status broken_fetch(struct dlb_plan *plan, const struct dlb_team *team,
+                                    struct dlb_error *error)
+{
+    enum dlb_status status = broken.right->fetch(plan, team, error);
+    for (int64_t i = 0; i < broken.n; i++)
+        broken.out[i] += 100;
+    return status;
+}
+
+static enum dlb_status broken_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                     int threads, int formulation, struct dlb_plan **plan,
+                                     struct dlb_error *error)
+{
+    struct dlb_tensor tensor[DLB_TENSORS_MAX];
+    enum dlb_status status =
+        dlb_reference_conv.onednn(problem, isa, threads, formulation, plan, error);
+    if (status)
+        return status;
+    dlb_op_conv.tensors(problem, tensor);
+    broken.n = dlb_tensor_elements(&tensor[DLB_CONV_DST]);
+    broken.right = (*plan)->class;
+    broken.wrong = *broken.right;
+    broken.wrong.bind = broken_bind;
+    broken.wrong.fetch = broken_fetch;
+    (*plan)->class = &broken.wrong;
+    return DLB_OK;
+}
+
+static void a_wrong_onednn_is_judged_by_the_definition(void **state)
+{
+    (void)state;
+    struct dlb_reference reference = dlb_reference_conv;
+    struct dlb_operator table = {&dlb_op_conv, &reference, "smoke.csv"};
+    struct call call;
+    struct dlb_rows rows;
+    char words[512], path[300];
+    if (!dlb_onednn_version())
+        skip();
+    reference.onednn = broken_onednn;
+    make_folder();
+    snprintf(path, sizeof path, "%s/run", folder);
+    snprintf(words, sizeof words,
+             "--op conv --shape mb1ic4ih6oc8kh3ph1 --threads 1 --budget 1 --out %s",
+             path);
+    call_operator(&call, &table, NULL, words);
+    if (call.status)
+        fail_msg("%s", call.error.text);
+    assert_int_equal(call.exit_status, DLB_EXIT_MISMATCH);
+    read_rows(path, &rows);
+    assert_int_equal(rows.rows_n, 2);
+    if (!strcmp(dlb_row_get_text(&rows.row[0], DLB_COL_STATUS), "mismatch"))
+        fail_msg("%s", dlb_row_get_text(&rows.row[0], DLB_COL_STATUS_REASON));
+    assert_string_equal(dlb_row_get_text(&rows.row[0], DLB_COL_REFERENCE), "naive");
+    assert_string_equal(dlb_row_get_text(&rows.row[1], DLB_COL_STATUS), "mismatch");
+    dlb_rows_release(&rows);
+    release(&call);
+    remove_folder();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +561,12 @@ int main(void)
         cmocka_unit_test(a_run_of_another_machine_is_not_resumed),
         cmocka_unit_test(a_problem_beyond_memory_is_skipped),
         cmocka_unit_test(another_machine_can_only_be_planned_for),
+        cmocka_unit_test(bad_input_is_refused_before_anything_is_written),
+        cmocka_unit_test(an_unwritable_place_is_found_before_the_ceilings),
+        cmocka_unit_test(all_passes_are_those_of_the_operator),
+        cmocka_unit_test(a_finished_run_is_shown_again_and_left_as_it_is),
+        cmocka_unit_test(what_has_the_same_to_say_is_said_once),
+        cmocka_unit_test(a_wrong_onednn_is_judged_by_the_definition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

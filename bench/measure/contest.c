@@ -31,9 +31,11 @@ struct contest {
     const struct dlb_expected *expected;
     struct dlb_buffers *buffers;
     struct dlb_pool *pool;
+    double deadline_ns; /* INFINITY without a budget */
     bool wanted[DLB_IMPLS];
     struct side side[DLB_IMPLS]; /* by implementation */
     struct side untuned;         /* the default candidate beside a tuned winner */
+    bool default_won;            /* the search found nothing better than it */
     struct side twin;            /* --aa: the native side once more; shares its plan */
 };
 
@@ -124,16 +126,23 @@ static enum dlb_status note_trial(void *context, const struct dlb_candidate *can
     return dlb_run_trial(contest->session->run, &trial, error);
 }
 
-/* What the search may take: an even share of the time that the remaining work leaves. */
+/* What the search may take of the contest's time: two thirds of what measuring leaves. */
 static double search_seconds(const struct contest *contest)
 {
-    const struct dlb_session *session = contest->session;
-    if (isinf(session->deadline_ns))
-        return INFINITY;
-    double left = (session->deadline_ns - dlb_clock_ns()) * 1e-9;
-    double mine = dlb_session_fixed_seconds(session, contest->item, contest->station);
+    double left = (contest->deadline_ns - dlb_clock_ns()) * 1e-9;
+    double fixed =
+        dlb_session_fixed_seconds(contest->session, contest->item, contest->station);
+    return fmax(0.1, fmax(left - fixed, left / 2) * 2 / 3);
+}
+
+/* An even share of the time that is left, by the work that is left. */
+static double share_out(const struct dlb_session *session, const struct dlb_case *item,
+                        const struct dlb_station *station)
+{
+    double now = dlb_clock_ns();
+    double mine = dlb_session_fixed_seconds(session, item, station);
     double work_left = fmax(session->work_total - session->work_done, mine);
-    return fmax(0.1, (left - work_left) * mine / work_left);
+    return now + fmax(0, session->deadline_ns - now) * mine / work_left;
 }
 
 /* --check --sweep: every legal candidate is verified, none is timed. */
@@ -160,6 +169,14 @@ static enum dlb_status check_space(struct contest *contest, const struct dlb_spa
     return status;
 }
 
+/* A longer block is steadier: as long as the search has time for two of each candidate.
+ */
+static double block_ns(double seconds, int candidates)
+{
+    double even = seconds * 1e9 / (4.0 * dlb_max(1, candidates));
+    return fmin(4e6, fmax(4e5, even));
+}
+
 /* Chooses the native candidate; side->plan stays NULL unless it is to be verified next.
  */
 static enum dlb_status choose(struct contest *contest, const struct dlb_space *space,
@@ -178,7 +195,6 @@ static enum dlb_status choose(struct contest *contest, const struct dlb_space *s
         .buffers = contest->buffers,
         .pool = contest->pool,
         .seconds = search_seconds(contest),
-        .block_ns = 4e5,
         .determinism = session->options->check_determinism,
         .stop = session->io.stop,
         .note = note_trial,
@@ -188,6 +204,8 @@ static enum dlb_status choose(struct contest *contest, const struct dlb_space *s
     side->tuned_from = "default";
     if (!session->options->sweep || !space->n)
         return DLB_OK;
+    search.block_ns =
+        block_ns(search.seconds, (int)dlb_min(space->n, DLB_SEARCH_CANDIDATES_MAX));
     enum dlb_status status = dlb_search_run(&search, &result, error);
     if (status)
         return status;
@@ -280,10 +298,11 @@ static enum dlb_status prepare_native(struct contest *contest, struct dlb_error 
     if (status || side->outcome != DLB_OUTCOME_OK || options->check || !options->sweep)
         return status;
     struct side *untuned = &contest->untuned;
-    untuned->tuned_from = "default";
     op->fallback(&contest->item->problem, &contest->station->target, &untuned->candidate);
-    if (same_candidate(&untuned->candidate, &side->candidate))
+    contest->default_won = same_candidate(&untuned->candidate, &side->candidate);
+    if (contest->default_won)
         return DLB_OK;
+    untuned->tuned_from = "default";
     return ready_native(contest, untuned, error);
 }
 
@@ -350,6 +369,8 @@ static enum dlb_status check_again(struct contest *contest, struct side *side,
                                    struct dlb_error *error)
 {
     struct dlb_check check = {0};
+    /* The arms write to the same outputs: what lies there is the last one's. */
+    dlb_pool_run_plan(contest->pool, side->plan);
     enum dlb_status status = dlb_verify_again(contest->expected, contest->buffers,
                                               side->plan, contest->pool, &check, error);
     if (!status && check.outcome == DLB_OUTCOME_MISMATCH) {
@@ -394,10 +415,11 @@ static enum dlb_status write_row(struct contest *contest, const struct side *sid
     return status;
 }
 
-static double seconds_per_arm(const struct contest *contest)
+/* Time that is not used here is shared out again among the contests to come. */
+static double seconds_per_arm(const struct contest *contest, int arms)
 {
-    const struct dlb_session *session = contest->session;
-    return isinf(session->deadline_ns) ? 5 : 1;
+    double left = (contest->deadline_ns - dlb_clock_ns()) * 1e-9;
+    return fmin(5, fmax(0.05, left / dlb_max(1, arms)));
 }
 
 /* Times all right sides together and writes the rows of the wanted implementations. */
@@ -414,6 +436,10 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
     struct dlb_weather before, after;
     int arms = 0;
     enum dlb_status status = DLB_OK;
+    /* A side that was wrong leaves the fill that showed it. */
+    dlb_buffers_fill(contest->buffers, DLB_FILL_DENSE,
+                     contest->item->operator->op->reduction(&contest->item->problem),
+                     (uint64_t)session->options->seed, contest->pool);
     for (size_t i = 0; i < sizeof sides / sizeof *sides && !status; i++) {
         if (!can_be_timed(sides[i]))
             continue;
@@ -421,14 +447,15 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
         plan[arms] = sides[i]->plan;
         arm[arms++] = sides[i];
     }
+    double seconds = seconds_per_arm(contest, arms);
     struct dlb_gauge gauge = {
         .pool = contest->pool,
         .isa = session->isa,
         .best_probe = contest->station->best_probe,
         .cache_state = session->cache_state,
         .evict_bytes = dlb_session_evict_bytes(session),
-        .min_seconds = 0.3,
-        .max_seconds = seconds_per_arm(contest),
+        .min_seconds = fmin(0.3, seconds / 2),
+        .max_seconds = seconds,
         .min_samples = 21,
         .ci_width = 0.01,
         .seed = (uint64_t)session->options->seed,
@@ -438,7 +465,6 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
         status = dlb_measure(&gauge, plan, arms, measured, ratio, error);
     dlb_weather_read(&after);
     contest->station->best_probe = fmax(contest->station->best_probe, gauge.best_probe);
-    /* Native sides first: fetching the others overwrites the outputs that they left. */
     for (int i = 0; i < arms && !status; i++)
         status = check_again(contest, arm[i], error);
 
@@ -452,6 +478,9 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
         if (arm[i] == &contest->twin)
             *dlb_session_twin(session, contest->item, contest->station) = ratio[i];
     }
+    /* The default candidate has won, and so is its own yardstick. */
+    if (arms && contest->default_won && arm[0] == &contest->side[DLB_IMPL_NATIVE])
+        default_median_ns = measured[0].summary.median;
     for (int impl = 0; impl < DLB_IMPLS && !status; impl++) {
         if (!contest->wanted[impl])
             continue;
@@ -478,7 +507,8 @@ enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_ca
                               .item = item,
                               .station = station,
                               .expected = expected,
-                              .buffers = buffers};
+                              .buffers = buffers,
+                              .deadline_ns = share_out(session, item, station)};
     bool any = false;
     for (int impl = 0; impl < DLB_IMPLS; impl++) {
         contest.side[impl].impl = impl;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { SLOWER_SHOWN = 8 };
+static const double much_disturbed = 0.1; /* share of rounds that is worth a word */
 
 static bool is_status(const struct dlb_row *row, enum dlb_outcome outcome)
 {
@@ -32,6 +33,14 @@ static struct dlb_ratio speedup_of(const struct dlb_row *row)
         .ci_hi = dlb_row_get_real(row, DLB_COL_SPEEDUP_CI_HI),
         .ci_level = dlb_row_get_real(row, DLB_COL_CI_LEVEL),
     };
+}
+
+/* By the noise floor that the row was measured under. */
+static enum dlb_difference judge(const struct dlb_row *row)
+{
+    struct dlb_ratio ratio = speedup_of(row);
+    double floor = dlb_row_get_real(row, DLB_COL_NOISE_FLOOR);
+    return dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor);
 }
 
 /* The implementation that leads the report: the first that was asked for. */
@@ -55,13 +64,32 @@ void dlb_screen_head(const struct dlb_session *session)
         fprintf(out, "oneDNN %s", version);
     else
         fprintf(out, "no oneDNN in this build: verified by the plain definition, slowly");
-    for (int i = 0; i < session->stations && !session->options->check; i++) {
+    fprintf(out, " · %d problem%s × %d thread set%s\n", session->suite.cases_n,
+            session->suite.cases_n == 1 ? "" : "s", session->stations,
+            session->stations == 1 ? "" : "s");
+    fflush(out);
+}
+
+void dlb_screen_plan(const struct dlb_session *session, double seconds)
+{
+    FILE *out = session->io.out;
+    int whole = (int)ceil(seconds), left = dlb_session_left(session);
+    if (session->options->quiet)
+        return;
+    for (int i = 0; i < session->stations && left && !session->options->check; i++) {
         const struct dlb_station *station = &session->station[i];
-        fprintf(out, " · %s: %.0f GFLOP/s, %.0f GB/s", station->set.name,
-                station->rates.peak_gflops, station->rates.memory_gbs);
+        fprintf(out, "%s%s: %.0f GFLOP/s, %.0f GB/s", i ? " · " : "ceilings by threads ",
+                station->set.name, station->rates.peak_gflops, station->rates.memory_gbs);
     }
-    fprintf(out, "\n%d problems × %d thread set%s\n\n", session->suite.cases_n,
-            session->stations, session->stations == 1 ? "" : "s");
+    fprintf(out, "%s", left && !session->options->check ? "\n" : "");
+    if (session->options->resume)
+        fprintf(out, "going on with %s: %d of %d problems are left\n",
+                session->options->resume, left, session->suite.cases_n);
+    else
+        fprintf(out, "%s %d:%02d min\n",
+                session->options->sweep && !session->options->check ? "at most" : "about",
+                whole / 60, whole % 60);
+    fprintf(out, "\n");
     fflush(out);
 }
 
@@ -72,45 +100,91 @@ static void print_ratio(const struct dlb_session *session, const struct dlb_row 
     struct dlb_ratio ratio = speedup_of(row);
     if (isnan(ratio.median))
         return;
-    double floor = dlb_row_get_real(row, DLB_COL_NOISE_FLOOR);
-    enum dlb_difference judged = dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor);
+    enum dlb_difference judged = judge(row);
     enum dlb_colour colour = judged == DLB_SLOWER   ? DLB_COLOUR_GOOD
                              : judged == DLB_FASTER ? DLB_COLOUR_BAD
                                                     : DLB_COLOUR_RESET;
-    fprintf(line, "  %s%5.2f×%s oneDNN [%.2f, %.2f]", dlb_colour(out, colour),
-            ratio.median, dlb_colour(out, DLB_COLOUR_RESET), ratio.ci_lo, ratio.ci_hi);
+    fprintf(line, "  %s%5.2f×%s oneDNN", dlb_colour(out, colour), ratio.median,
+            dlb_colour(out, DLB_COLOUR_RESET));
+    if (ratio.ci_level > 0)
+        fprintf(line, " [%.2f, %.2f]", ratio.ci_lo, ratio.ci_hi);
 }
 
-static void print_timed(const struct dlb_session *session, const struct dlb_row *row,
-                        FILE *line)
+/* The algorithm and its tiles; a tile that is named is left out at its first name. */
+static void print_candidate(const struct dlb_op *op, const struct dlb_row *row,
+                            FILE *line)
+{
+    char text[DLB_SHAPE_MAX];
+    struct dlb_candidate candidate;
+    struct dlb_error ignored;
+    const char *tiles = dlb_row_get_text(row, DLB_COL_TILES);
+    size_t length = 0;
+    snprintf(text, sizeof text, "%s", dlb_row_get_text(row, DLB_COL_ALGORITHM));
+    if (*tiles && !dlb_candidate_parse(op, tiles, &candidate, &ignored)) {
+        snprintf(text, sizeof text, "%s", op->algorithms[candidate.algorithm]);
+        for (int i = 0; i < op->tiles_n; i++) {
+            const struct dlb_tile_def *tile = &op->tiles[i];
+            int value = candidate.tile[i];
+            length = strlen(text);
+            if (value && !tile->names)
+                snprintf(text + length, sizeof text - length, " %s%d", tile->key, value);
+            else if (value > 1)
+                snprintf(text + length, sizeof text - length, " %s-%s", tile->key,
+                         tile->names[value - 1]);
+        }
+    }
+    fprintf(line, "  %-42s", text);
+}
+
+static void print_timed(const struct dlb_session *session, const struct dlb_case *item,
+                        const struct dlb_row *row, FILE *line)
 {
     FILE *out = session->io.out;
-    const char *tiles = dlb_row_get_text(row, DLB_COL_TILES);
-    double roof = 100 * dlb_row_get_real(row, DLB_COL_ROOF_FRAC);
     double contaminated = dlb_row_get_real(row, DLB_COL_CONTAMINATED_FRAC);
-    fprintf(line, " %-7s %8.1f GFLOP/s %3.0f%% of %s roof",
-            dlb_row_get_text(row, DLB_COL_THREAD_SET),
-            dlb_row_get_real(row, DLB_COL_GFLOPS), roof,
+    fprintf(line, "%6s", dlb_row_get_text(row, DLB_COL_THREAD_SET));
+    print_candidate(item->operator->op, row, line);
+    fprintf(line, "%8.1f GFLOP/s %3.0f%% of %-7s", dlb_row_get_real(row, DLB_COL_GFLOPS),
+            100 * dlb_row_get_real(row, DLB_COL_ROOF_FRAC),
             dlb_row_get_text(row, DLB_COL_ROOF_BOUND));
     print_ratio(session, row, line);
     if (is_status(row, DLB_OUTCOME_OK))
         fprintf(line, " %s%s%s", dlb_colour(out, DLB_COLOUR_GOOD), dlb_tick(),
                 dlb_colour(out, DLB_COLOUR_RESET));
     else
-        fprintf(line, " %s", dlb_row_get_text(row, DLB_COL_STATUS));
-    fprintf(line, "  %s", *tiles ? tiles : dlb_row_get_text(row, DLB_COL_ALGORITHM));
-    if (contaminated > 0.1)
-        fprintf(line, "  (%.0f%% of rounds disturbed)", 100 * contaminated);
+        fprintf(line, " %s%s%s", dlb_colour(out, DLB_COLOUR_WARN),
+                dlb_row_get_text(row, DLB_COL_STATUS), dlb_colour(out, DLB_COLOUR_RESET));
+    if (contaminated > much_disturbed)
+        fprintf(line, " (%.0f%% disturbed)", 100 * contaminated);
 }
 
-static void print_untimed(const struct dlb_session *session, const struct dlb_row *row,
-                          FILE *line)
+/* Rows of a problem that have the same to say, on one line. */
+struct untimed {
+    char sets[256], impls[64];
+    const struct dlb_row *row;
+};
+
+static void add_word(char *list, size_t room, const char *word)
+{
+    char padded[300], wanted[80];
+    snprintf(padded, sizeof padded, "%s,", list);
+    snprintf(wanted, sizeof wanted, "%s,", word);
+    size_t length = strlen(list);
+    for (const char *at = padded; (at = strstr(at, wanted)); at++)
+        if (at == padded || at[-1] == ',')
+            return;
+    snprintf(list + length, room - length, "%s%s", length ? "," : "", word);
+}
+
+static void print_untimed(const struct dlb_session *session,
+                          const struct untimed *untimed, FILE *line)
 {
     FILE *out = session->io.out;
-    bool ok = is_status(row, DLB_OUTCOME_OK);
-    fprintf(line, " %-7s %s: %s%s%s %s", dlb_row_get_text(row, DLB_COL_THREAD_SET),
-            dlb_row_get_text(row, DLB_COL_IMPL),
-            dlb_colour(out, ok ? DLB_COLOUR_GOOD : DLB_COLOUR_BAD),
+    const struct dlb_row *row = untimed->row;
+    bool ok = is_status(row, DLB_OUTCOME_OK), noisy = is_status(row, DLB_OUTCOME_NOISY);
+    fprintf(line, "%6s  %s: %s%s%s %s", untimed->sets, untimed->impls,
+            dlb_colour(out, ok      ? DLB_COLOUR_GOOD
+                            : noisy ? DLB_COLOUR_WARN
+                                    : DLB_COLOUR_BAD),
             ok ? dlb_tick() : dlb_row_get_text(row, DLB_COL_STATUS),
             dlb_colour(out, DLB_COLOUR_RESET),
             ok ? dlb_row_get_text(row, DLB_COL_VERIFY)
@@ -133,23 +207,73 @@ static const struct dlb_row *fastest(const struct dlb_session *session,
     return best;
 }
 
-/* One line above the progress bar, as print made it. */
-static void print_line(const struct dlb_session *session, const struct dlb_case *item,
-                       const struct dlb_row *row,
-                       void (*print)(const struct dlb_session *, const struct dlb_row *,
-                                     FILE *))
+void dlb_screen_problem(const struct dlb_session *session, const struct dlb_case *item,
+                        FILE *line)
 {
-    char shape[DLB_SHAPE_MAX], *text = NULL;
+    char shape[DLB_SHAPE_MAX];
+    int name_width = 0, shape_width = 0;
+    for (int i = 0; i < session->suite.cases_n; i++) {
+        const struct dlb_case *other = &session->suite.cases[i];
+        dlb_descriptor_format(other->operator->op, &other->problem, shape);
+        name_width = dlb_max(name_width, (int)strlen(other->name));
+        shape_width = dlb_max(shape_width, (int)strlen(shape));
+    }
+    dlb_descriptor_format(item->operator->op, &item->problem, shape);
+    fprintf(line, "%-*s%s%-*s ", name_width, item->name, name_width ? " " : "",
+            (int)dlb_min(shape_width, 40), shape);
+}
+
+/* One line above the progress bar: of the row, or of untimed when row is NULL. */
+static void print_line(const struct dlb_session *session, const struct dlb_case *item,
+                       const struct dlb_row *row, const struct untimed *untimed)
+{
+    char *text = NULL;
     size_t length;
     FILE *line = open_memstream(&text, &length);
     if (!line)
         return;
-    dlb_descriptor_format(item->operator->op, &item->problem, shape);
-    fprintf(line, "%-20s %-36s", item->name, shape);
-    print(session, row, line);
+    dlb_screen_problem(session, item, line);
+    if (row)
+        print_timed(session, item, row, line);
+    else
+        print_untimed(session, untimed, line);
     fclose(line);
     dlb_progress_line(session->progress, session->io.out, "%s", text);
     free(text);
+}
+
+static bool says_the_same(const struct dlb_row *a, const struct dlb_row *b)
+{
+    static const enum dlb_column said[] = {DLB_COL_STATUS, DLB_COL_STATUS_REASON,
+                                           DLB_COL_VERIFY};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (strcmp(dlb_row_get_text(a, said[i]), dlb_row_get_text(b, said[i])))
+            return false;
+    return true;
+}
+
+static void print_all_untimed(const struct dlb_session *session,
+                              const struct dlb_case *item)
+{
+    int places = session->stations * DLB_IMPLS;
+    struct untimed group[DLB_THREAD_SETS_MAX * DLB_IMPLS] = {0};
+    int groups = 0;
+    for (int at = 0; at < places; at++) {
+        const struct dlb_station *station = &session->station[at / DLB_IMPLS];
+        enum dlb_impl impl = (enum dlb_impl)(at % DLB_IMPLS);
+        const struct dlb_row *row = dlb_session_find(session, item, station, impl);
+        int g = 0;
+        if (!row || timed(row))
+            continue;
+        while (g < groups && !says_the_same(group[g].row, row))
+            g++;
+        groups = dlb_max(groups, g + 1);
+        group[g].row = row;
+        add_word(group[g].sets, sizeof group[g].sets, station->set.name);
+        add_word(group[g].impls, sizeof group[g].impls, dlb_impl_names[impl]);
+    }
+    for (int g = 0; g < groups; g++)
+        print_line(session, item, NULL, &group[g]);
 }
 
 /* --aa: what the same kernel makes of itself. */
@@ -175,15 +299,8 @@ void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *i
     if (session->options->quiet)
         return;
     if (best)
-        print_line(session, item, best, print_timed);
-    for (int s = 0; s < session->stations; s++) {
-        for (int impl = 0; impl < DLB_IMPLS; impl++) {
-            const struct dlb_row *row =
-                dlb_session_find(session, item, &session->station[s], impl);
-            if (row && !timed(row))
-                print_line(session, item, row, print_untimed);
-        }
-    }
+        print_line(session, item, best, NULL);
+    print_all_untimed(session, item);
     if (session->twin)
         print_twins(session, item);
     fflush(session->io.out);
@@ -192,9 +309,9 @@ void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *i
 /* Everything that the summary says of one thread set. */
 struct total {
     double *ratio, *weight, *tuned, *tuned_weight;
-    int ratios, tunings, faster, slower, same;
+    int ratios, tunings, faster, slower, same, noisy;
     double native_ns, onednn_ns;
-    bool whole; /* every problem was timed on both sides */
+    bool whole; /* every problem counts */
 };
 
 static void add_up(const struct dlb_session *session, const struct dlb_station *station,
@@ -207,18 +324,20 @@ static void add_up(const struct dlb_session *session, const struct dlb_station *
             dlb_session_find(session, item, station, DLB_IMPL_NATIVE);
         const struct dlb_row *onednn =
             dlb_session_find(session, item, station, DLB_IMPL_ONEDNN);
-        if (!timed(native) || !timed(onednn)) {
+        /* A time without an interval is shown, but no mean is made of it. */
+        if (!timed(native) || !timed(onednn) || !(speedup_of(native).ci_level > 0)) {
             total->whole = false;
             continue;
         }
-        double count = (double)item->count, floor = station->noise_floor;
+        double count = (double)item->count;
         double median_ns = dlb_row_get_real(native, DLB_COL_TIME_MEDIAN_NS);
         double untuned_ns = dlb_row_get_real(native, DLB_COL_DEFAULT_MEDIAN_NS);
         struct dlb_ratio ratio = speedup_of(native);
-        enum dlb_difference judged = dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor);
+        enum dlb_difference judged = judge(native);
         total->faster += judged == DLB_SLOWER;
         total->slower += judged == DLB_FASTER;
         total->same += judged == DLB_SAME;
+        total->noisy += is_status(native, DLB_OUTCOME_NOISY);
         total->native_ns += count * median_ns;
         total->onednn_ns += count * dlb_row_get_real(onednn, DLB_COL_TIME_MEDIAN_NS);
         total->ratio[total->ratios] = ratio.median;
@@ -246,13 +365,15 @@ static void print_total(const struct dlb_session *session,
     if (total.ratios) {
         fprintf(
             out,
-            "%-8s %.3f× oneDNN (geometric mean of %d problems weighted by layer count): "
+            "%-8s %.3f× oneDNN (geometric mean of %d problem%s weighted by layer count): "
             "%d faster, %d same, %d slower",
             station->set.name,
             dlb_weighted_geomean(total.ratio, total.weight, total.ratios), total.ratios,
-            total.faster, total.same, total.slower);
-        if (total.whole)
-            fprintf(out, "; all layers %.2f ms against %.2f ms", total.native_ns * 1e-6,
+            total.ratios == 1 ? "" : "s", total.faster, total.same, total.slower);
+        if (total.noisy)
+            fprintf(out, ", %d of them noisy", total.noisy);
+        if (total.whole && total.ratios > 1)
+            fprintf(out, "; all layers %.4g ms against %.4g ms", total.native_ns * 1e-6,
                     total.onednn_ns * 1e-6);
         if (!isnan(station->noise_floor))
             fprintf(out, "; noise floor %.1f%%", 100 * station->noise_floor);
@@ -293,9 +414,7 @@ static void print_losses(const struct dlb_session *session)
             if (!timed(row))
                 continue;
             struct dlb_ratio ratio = speedup_of(row);
-            double floor = session->station[s].noise_floor;
-            if (isnan(ratio.median) ||
-                dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor) != DLB_FASTER)
+            if (isnan(ratio.median) || judge(row) != DLB_FASTER)
                 continue;
             double median_ns = dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS);
             loss[losses++] = (struct loss){
@@ -307,10 +426,12 @@ static void print_losses(const struct dlb_session *session)
         fprintf(out, "Slower than oneDNN, by time lost:\n");
     for (int i = 0; i < losses && i < SLOWER_SHOWN; i++) {
         struct dlb_ratio ratio = speedup_of(loss[i].row);
-        fprintf(out, "  %-20s %-36s %-7s %.2f× [%.2f, %.2f], loses %.3f ms\n",
-                loss[i].item->name, dlb_row_get_text(loss[i].row, DLB_COL_SHAPE),
+        fprintf(out, "  ");
+        dlb_screen_problem(session, loss[i].item, out);
+        fprintf(out, "%6s  %.2f× [%.2f, %.2f], loses %.3f ms%s\n",
                 dlb_row_get_text(loss[i].row, DLB_COL_THREAD_SET), ratio.median,
-                ratio.ci_lo, ratio.ci_hi, loss[i].lost_ns * 1e-6);
+                ratio.ci_lo, ratio.ci_hi, loss[i].lost_ns * 1e-6,
+                loss[i].item->count > 1 ? " in all its layers" : "");
     }
     if (losses > SLOWER_SHOWN)
         fprintf(out, "  and %d more in results.csv\n", losses - SLOWER_SHOWN);
@@ -326,17 +447,18 @@ static void print_twin_total(const struct dlb_session *session)
         pairs++;
         different += dlb_judge_ratio(&session->twin[i], 0) != DLB_SAME;
     }
-    fprintf(session->io.out, "A/A: %d of %d pairs differ\n", different, pairs);
+    if (pairs)
+        fprintf(session->io.out, "A/A: %d of %d pairs differ\n", different, pairs);
+    else
+        fprintf(session->io.out, "A/A: no pair could be timed without disturbance\n");
 }
 
 static void print_outcomes(const struct dlb_session *session)
 {
     FILE *out = session->io.out;
-    int count[DLB_OUTCOME_COUNT] = {0};
-    for (int i = 0; i < session->rows; i++)
-        for (int outcome = 0; outcome < DLB_OUTCOME_COUNT; outcome++)
-            count[outcome] += is_status(&session->row[i], outcome);
-    fprintf(out, "%d rows in %.0f s:", session->rows,
+    int count[DLB_OUTCOME_COUNT];
+    int rows = dlb_session_count(session, count);
+    fprintf(out, "%d row%s in %.0f s:", rows, rows == 1 ? "" : "s",
             (dlb_clock_ns() - session->start_ns) * 1e-9);
     for (int outcome = 0; outcome < DLB_OUTCOME_COUNT; outcome++)
         if (count[outcome])
@@ -347,10 +469,30 @@ static void print_outcomes(const struct dlb_session *session)
     fprintf(out, "\n");
 }
 
-void dlb_screen_summary(const struct dlb_session *session, bool interrupted)
+/* How much of this session's measuring was disturbed, when that matters. */
+static void print_disturbed(const struct dlb_session *session)
+{
+    double sum = 0;
+    int n = 0;
+    for (int i = 0; i < session->rows; i++) {
+        double share = dlb_row_get_real(&session->row[i], DLB_COL_CONTAMINATED_FRAC);
+        if (isnan(share))
+            continue;
+        sum += share;
+        n++;
+    }
+    if (n && sum / n > much_disturbed)
+        fprintf(session->io.out,
+                "%.0f%% of the rounds were disturbed by other work on this machine; "
+                "./dlbench doctor says more\n",
+                100 * sum / n);
+}
+
+void dlb_screen_summary(const struct dlb_session *session, bool incomplete)
 {
     FILE *out = session->io.out;
-    fprintf(out, "\n");
+    if (!session->options->quiet)
+        fprintf(out, "\n");
     if (!session->options->check) {
         for (int s = 0; s < session->stations; s++)
             print_total(session, &session->station[s]);
@@ -359,6 +501,7 @@ void dlb_screen_summary(const struct dlb_session *session, bool interrupted)
     if (session->twin)
         print_twin_total(session);
     print_outcomes(session);
+    print_disturbed(session);
     if (session->mismatches)
         fprintf(out, "%sWRONG RESULTS: %d%s; the first can be reproduced with\n  %s\n",
                 dlb_colour(out, DLB_COLOUR_BAD), session->mismatches,
@@ -366,9 +509,9 @@ void dlb_screen_summary(const struct dlb_session *session, bool interrupted)
     if (!session->run)
         return;
     const char *path = dlb_run_path(session->run);
-    if (interrupted)
+    if (incomplete)
         fprintf(out,
-                "Interrupted; the finished rows are in %s\nNext: ./dlbench --resume %s\n",
+                "Incomplete; the finished rows are in %s\nNext: ./dlbench --resume %s\n",
                 path, path);
     else
         fprintf(out,

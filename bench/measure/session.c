@@ -2,7 +2,6 @@
 
 #include "measure/timer.h"
 #include "record/export.h"
-#include "record/manifest.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -45,262 +44,26 @@ double dlb_session_fixed_seconds(const struct dlb_session *session,
     return checks + arms * (0.05 + fmax(0.4, 16 * once));
 }
 
-static enum dlb_status parse_name(const char *option, const char *text,
-                                  const char *const *names, int n, int *value,
-                                  struct dlb_error *error)
+/* What the ceilings, or the noise floor, of one thread set may take of the budget. */
+static double gauging_seconds(const struct dlb_session *session)
 {
-    char accepted[256] = "";
-    for (int i = 0; i < n; i++) {
-        if (!strcmp(text, names[i])) {
-            *value = i;
-            return DLB_OK;
-        }
-        size_t used = strlen(accepted);
-        snprintf(accepted + used, sizeof accepted - used, "%s%s", i ? ", " : "",
-                 names[i]);
-    }
-    const char *near = dlb_nearest(text, names, n);
-    return dlb_fail(error, DLB_INVALID, "%s does not know '%s'; accepted: %s%s%s%s.",
-                    option, text, accepted, near ? "; did you mean " : "",
-                    near ? near : "", near ? "?" : "");
+    double budget = session->options->budget_seconds;
+    return budget > 0 ? budget / (10 * session->stations) : INFINITY;
 }
 
-/* Calls fn for each comma-separated word of list. */
-static enum dlb_status each_word(const char *list,
-                                 enum dlb_status (*fn)(struct dlb_session *, const char *,
-                                                       struct dlb_error *),
-                                 struct dlb_session *session, struct dlb_error *error)
-{
-    enum dlb_status status = DLB_OK;
-    char *copy = strdup(list), *rest = copy, *word;
-    if (!copy)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left.");
-    while (!status && (word = strsep(&rest, ",")))
-        status = fn(session, word, error);
-    free(copy);
-    return status;
-}
-
-static enum dlb_status take_impl(struct dlb_session *session, const char *word,
-                                 struct dlb_error *error)
-{
-    int impl;
-    enum dlb_status status =
-        parse_name("--impl", word, dlb_impl_names, DLB_IMPLS, &impl, error);
-    if (!status && impl == DLB_IMPL_ONEDNN && !dlb_onednn_version())
-        return dlb_fail(
-            error, DLB_UNSUPPORTED,
-            "--impl onednn: this build has no oneDNN; accepted: native, naive.");
-    if (!status)
-        session->impl[impl] = true;
-    return status;
-}
-
-static enum dlb_status choose_impls(struct dlb_session *session, struct dlb_error *error)
-{
-    if (session->options->impl)
-        return each_word(session->options->impl, take_impl, session, error);
-    session->impl[DLB_IMPL_NATIVE] = true;
-    session->impl[DLB_IMPL_ONEDNN] = dlb_onednn_version() != NULL;
-    return DLB_OK;
-}
-
-static const struct dlb_operator *find_operator(const struct dlb_session *session,
-                                                const char *name)
-{
-    for (int i = 0; i < session->io.operators_n; i++)
-        if (!strcmp(session->io.operators[i].op->name, name))
-            return &session->io.operators[i];
-    return NULL;
-}
-
-/* The cases of one operator word: shapes, a suite file, or the default suite. */
-static enum dlb_status take_operator(struct dlb_session *session, const char *word,
-                                     struct dlb_error *error)
-{
-    const struct dlb_options *options = session->options;
-    const struct dlb_operator *operator= find_operator(session, word);
-    if (!operator) {
-        const char *names[DLB_WORDS_MAX];
-        int n = (int)dlb_min(session->io.operators_n, DLB_WORDS_MAX), value;
-        for (int i = 0; i < n; i++)
-            names[i] = session->io.operators[i].op->name;
-        return parse_name("--op", word, names, n, &value, error);
-    }
-    if (options->shapes_n) {
-        for (int i = 0; i < options->shapes_n; i++) {
-            enum dlb_status status =
-                dlb_suite_add(operator, options->shapes[i], &session->suite, error);
-            if (status)
-                return status;
-        }
-        return DLB_OK;
-    }
-    char path[4096];
-    if (options->suite)
-        snprintf(path, sizeof path, "%s", options->suite);
-    else
-        snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, operator->suite);
-    return dlb_suite_read(path, operator, & session->suite, error);
-}
-
-static enum dlb_status read_cases(struct dlb_session *session, struct dlb_error *error)
-{
-    const struct dlb_options *options = session->options;
-    enum dlb_status status = DLB_OK;
-    if (options->op && strcmp(options->op, "all"))
-        status = each_word(options->op, take_operator, session, error);
-    else if (options->suite && !options->op)
-        status = dlb_suite_read(options->suite, NULL, &session->suite, error);
-    else if (options->op)
-        for (int i = 0; i < session->io.operators_n && !status; i++)
-            status = take_operator(session, session->io.operators[i].op->name, error);
-    else
-        status = dlb_fail(error, DLB_INVALID,
-                          "Nothing to do: name an operator (--op conv) or a suite "
-                          "(--suite FILE); --help lists all options.");
-    if (!status && options->mb)
-        status = dlb_suite_set_minibatch(&session->suite, options->mb, error);
-    return status;
-}
-
-/* The pass and the accuracy class of the command line, for every case. */
-static enum dlb_status set_classes(struct dlb_session *session, struct dlb_error *error)
-{
-    const struct dlb_options *options = session->options;
-    int pass = DLB_FWD, accuracy = DLB_EXACT;
-    enum dlb_status status = DLB_OK;
-    if (options->pass)
-        status = parse_name("--pass", options->pass, dlb_pass_names, DLB_PASS_COUNT,
-                            &pass, error);
-    if (!status && options->accuracy)
-        status = parse_name("--accuracy", options->accuracy, dlb_accuracy_names,
-                            DLB_ACCURACY_COUNT, &accuracy, error);
-    for (int i = 0; i < session->suite.cases_n && !status; i++) {
-        struct dlb_case *item = &session->suite.cases[i];
-        if (!(item->operator->op->passes & 1u << pass))
-            return dlb_fail(error, DLB_UNSUPPORTED,
-                            "--pass %s: %s does not have this pass; it has fwd.",
-                            dlb_pass_names[pass], item->operator->op->name);
-        item->problem.pass = pass;
-        item->problem.accuracy = accuracy;
-    }
-    return status;
-}
-
-static enum dlb_status prepare_isa(struct dlb_session *session, struct dlb_error *error)
-{
-    const char *name = session->options->isa;
-    if (!name)
-        name = getenv("DLBENCH_ISA");
-    session->isa = dlb_isa_best();
-    if (!name || !*name)
-        return DLB_OK;
-    enum dlb_status status = dlb_isa_parse(name, &session->isa, error);
-    if (status || session->isa == dlb_isa_best() || !dlb_onednn_version())
-        return status;
-    return dlb_onednn_cap_isa(session->isa, error);
-}
-
-static enum dlb_status prepare_stations(struct dlb_session *session,
-                                        struct dlb_error *error)
-{
-    const struct dlb_options *options = session->options;
-    struct dlb_thread_set *set = calloc(DLB_THREAD_SETS_MAX, sizeof *set);
-    enum dlb_status status = DLB_OK;
-    if (set)
-        session->station = calloc(DLB_THREAD_SETS_MAX, sizeof *session->station);
-    if (!set || !session->station) {
-        free(set);
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for the thread sets.");
-    }
-    status =
-        dlb_thread_sets_parse(session->topology, options->threads, options->oversubscribe,
-                              set, &session->stations, error);
-    for (int i = 0; i < session->stations && !status; i++) {
-        struct dlb_station *station = &session->station[i];
-        station->set = set[i];
-        station->noise_floor = NAN;
-        station->target = (struct dlb_target){
-            .isa = session->isa,
-            .threads = set[i].threads,
-            .l1d_bytes = session->topology->cache[1].bytes,
-            .l2_bytes = session->topology->cache[2].bytes,
-            .l3_bytes = set[i].l3_bytes_per_thread,
-        };
-        if (set[i].threads > session->station[session->widest].set.threads)
-            session->widest = i;
-    }
-    free(set);
-    return status;
-}
-
-/* A run that goes on must go on where it was begun. */
-static enum dlb_status check_machine(const struct dlb_session *session,
-                                     struct dlb_error *error)
-{
-    char key[256];
-    dlb_machine_key(session->topology, key);
-    if (!session->machine_key || !strcmp(session->machine_key, key))
-        return DLB_OK;
-    return dlb_fail(
-        error, DLB_INVALID,
-        "--resume %s: that run was made on another machine (%s) than this one "
-        "(%s); start a new run here.",
-        session->options->resume, session->machine_key, key);
-}
-
-/* From the command line to everything that a run needs and that can be judged beforehand.
- */
-static enum dlb_status prepare(struct dlb_session *session, struct dlb_error *error)
-{
-    const struct dlb_options *options = session->options;
-    int cache_state = DLB_CACHE_HOT;
-    enum dlb_status status = prepare_isa(session, error);
-    if (!status && options->export_to)
-        status = dlb_export_check(options->export_to, error);
-    if (!status && options->cache_state)
-        status = parse_name("--cache-state", options->cache_state, dlb_cache_state_names,
-                            DLB_CACHE_STATES, &cache_state, error);
-    session->cache_state = cache_state;
-    if (!status)
-        status = choose_impls(session, error);
-    if (!status)
-        status = read_cases(session, error);
-    if (!status)
-        status = set_classes(session, error);
-    if (!status)
-        status = dlb_topology_load(options->topology, &session->topology, error);
-    if (!status)
-        status = prepare_stations(session, error);
-    if (!status && session->topology->synthetic && !options->dry_run)
-        return dlb_fail(
-            error, DLB_INVALID,
-            "--topology describes another machine, on which nothing can be timed; "
-            "add --dry-run to see the plan for it.");
-    if (!status)
-        status = check_machine(session, error);
-    if (!status && options->aa) {
-        session->twin = calloc((size_t)(session->suite.cases_n * session->stations),
-                               sizeof *session->twin);
-        if (!session->twin)
-            status = dlb_fail(error, DLB_NOMEM, "No memory is left for the pairs.");
-    }
-    return status;
-}
-
-/* Ceilings of one thread set, and its noise floor from an A/A pair of the first problem.
- */
+/* Ceilings of one thread set. */
 static enum dlb_status gauge_station(struct dlb_session *session,
                                      struct dlb_station *station, struct dlb_error *error)
 {
     struct dlb_pool *pool = NULL;
-    double budget = session->options->budget_seconds;
-    double seconds = budget > 0 ? fmin(1, budget / (10 * session->stations)) : 1;
+    char what[DLB_NAME_MAX + 64];
     enum dlb_status status =
         dlb_pool_open(session->topology, &station->set, &pool, error);
     if (status)
         return status;
+    snprintf(what, sizeof what, "ceilings of thread set %s", station->set.name);
+    dlb_progress_update(session->progress, 0, what);
+    double seconds = fmin(1, gauging_seconds(session));
     status = dlb_ceilings_measure(pool, session->topology, session->isa, seconds,
                                   &station->rates, error);
     station->best_probe = dlb_probe_gflops(pool, session->isa, 3e6);
@@ -308,6 +71,7 @@ static enum dlb_status gauge_station(struct dlb_session *session,
     return status;
 }
 
+/* Noise floor of one thread set, from an A/A pair of the first problem. */
 static enum dlb_status measure_noise(struct dlb_session *session,
                                      struct dlb_station *station,
                                      struct dlb_buffers *buffers,
@@ -330,8 +94,8 @@ static enum dlb_status measure_noise(struct dlb_session *session,
         .pool = pool,
         .isa = session->isa,
         .best_probe = station->best_probe,
-        .min_seconds = 0.3,
-        .max_seconds = 1,
+        .min_seconds = fmin(0.3, 0.3 * gauging_seconds(session)),
+        .max_seconds = fmin(1, gauging_seconds(session)),
         .min_samples = 21,
         .ci_width = 0.01,
         .seed = (uint64_t)session->options->seed,
@@ -437,7 +201,7 @@ static enum dlb_status skip_case(struct dlb_session *session, const struct dlb_c
     return status;
 }
 
-static bool finished(const struct dlb_session *session, const struct dlb_case *item)
+static bool is_finished(const struct dlb_session *session, const struct dlb_case *item)
 {
     for (int s = 0; s < session->stations; s++)
         for (int impl = 0; impl < DLB_IMPLS; impl++)
@@ -447,11 +211,27 @@ static bool finished(const struct dlb_session *session, const struct dlb_case *i
     return true;
 }
 
+int dlb_session_left(const struct dlb_session *session)
+{
+    int left = 0;
+    for (int i = 0; i < session->suite.cases_n; i++)
+        left += !is_finished(session, &session->suite.cases[i]);
+    return left;
+}
+
+/* A finished run that is resumed: it is shown again, and stays as it is. */
+static bool only_shown(const struct dlb_session *session)
+{
+    return session->resumed && session->resumed->finished && !dlb_session_left(session);
+}
+
 static void show_progress(struct dlb_session *session, const struct dlb_case *item,
                           const struct dlb_station *station)
 {
-    char what[DLB_NAME_MAX + 64];
-    snprintf(what, sizeof what, "%s, thread set %s", item->name, station->set.name);
+    char what[DLB_SHAPE_MAX + DLB_NAME_MAX + 64], shape[DLB_SHAPE_MAX];
+    dlb_descriptor_format(item->operator->op, &item->problem, shape);
+    snprintf(what, sizeof what, "%s, thread set %s", *item->name ? item->name : shape,
+             station->set.name);
     dlb_progress_update(session->progress, session->work_done / session->work_total,
                         what);
 }
@@ -464,6 +244,7 @@ static enum dlb_status run_case(struct dlb_session *session, const struct dlb_ca
     struct dlb_expected *expected = NULL;
     struct dlb_pool *pool = NULL;
     enum dlb_status status = DLB_OK;
+    uint64_t seed = (uint64_t)session->options->seed;
     /* Inputs and outputs, both fills, expected values, bounds, and the reordered copies.
      */
     double need = 5 * dlb_buffers_bytes(op, &item->problem);
@@ -481,9 +262,12 @@ static enum dlb_status run_case(struct dlb_session *session, const struct dlb_ca
     if (!status)
         status = dlb_buffers_make(op, &item->problem, pool, &buffers, error);
     if (!status)
-        status = dlb_expected_make(item->operator, & item->problem, pool,
-                                   !dlb_onednn_version(),
-                                   (uint64_t)session->options->seed, &expected, error);
+        status = dlb_expected_make(item->operator, & item->problem, pool, false, seed,
+                                   &expected, error);
+    /* oneDNN is wrong here: it is then judged itself, by the plain definition. */
+    if (status == DLB_FAULT)
+        status = dlb_expected_make(item->operator, & item->problem, pool, true, seed,
+                                   &expected, error);
     dlb_pool_close(pool);
     for (int s = 0; s < session->stations && !status; s++) {
         struct dlb_station *station = &session->station[s];
@@ -503,7 +287,7 @@ static enum dlb_status run_case(struct dlb_session *session, const struct dlb_ca
     return status;
 }
 
-static double total_work(const struct dlb_session *session)
+double dlb_session_work_seconds(const struct dlb_session *session)
 {
     double work = 0;
     for (int i = 0; i < session->suite.cases_n; i++)
@@ -513,31 +297,56 @@ static double total_work(const struct dlb_session *session)
     return work;
 }
 
-static enum dlb_status run_all(struct dlb_session *session, struct dlb_error *error)
+/* The run's folder first: what cannot be written is found before the long part. */
+static enum dlb_status start(struct dlb_session *session, struct dlb_error *error)
 {
     const struct dlb_options *options = session->options;
-    enum dlb_status status = DLB_OK;
-    for (int s = 0; s < session->stations && !status && !options->check; s++)
-        status = gauge_station(session, &session->station[s], error);
-    if (!status)
-        status = open_run(session, error);
-    if (!status)
+    enum dlb_status status = open_run(session, error);
+    if (!status && !only_shown(session))
         status = write_manifest(session, "running", error);
     if (status)
         return status;
-    double budget = options->budget_seconds;
-    if (!(budget > 0) && options->sweep && !options->check)
-        budget = fmax(default_sweep_budget, 2 * total_work(session));
-    session->deadline_ns = budget > 0 ? session->start_ns + budget * 1e9 : INFINITY;
-    session->work_total = total_work(session);
     dlb_screen_head(session);
-    session->progress = dlb_progress_make(session->io.progress, options->quiet,
-                                          budget > 0 ? budget : session->work_total);
+    if (only_shown(session))
+        return DLB_OK;
+    session->progress =
+        dlb_progress_make(session->io.progress, options->quiet, options->budget_seconds);
+    for (int s = 0; s < session->stations && !status && !options->check; s++)
+        status = dlb_session_stopped(session)
+                     ? DLB_INTERRUPTED
+                     : gauge_station(session, &session->station[s], error);
+    dlb_progress_release(session->progress);
+    session->progress = NULL;
+    return status ? status : write_manifest(session, "running", error);
+}
+
+double dlb_session_seconds(const struct dlb_session *session)
+{
+    const struct dlb_options *options = session->options;
+    double work = dlb_session_work_seconds(session);
+    if (options->check || (!options->sweep && !(options->budget_seconds > 0)))
+        return work;
+    return options->budget_seconds > 0 ? options->budget_seconds
+                                       : fmax(default_sweep_budget, 2 * work);
+}
+
+static enum dlb_status run_all(struct dlb_session *session, struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    enum dlb_status status = start(session, error);
+    if (status)
+        return status;
+    double expected = dlb_session_seconds(session);
+    if (!options->check && (options->sweep || options->budget_seconds > 0))
+        session->deadline_ns = session->start_ns + expected * 1e9;
+    session->work_total = dlb_session_work_seconds(session);
+    dlb_screen_plan(session, expected);
+    session->progress = dlb_progress_make(session->io.progress, options->quiet, expected);
     for (int i = 0; i < session->suite.cases_n && !status; i++) {
         const struct dlb_case *item = &session->suite.cases[i];
         if (dlb_session_stopped(session)) {
             status = DLB_INTERRUPTED;
-        } else if (finished(session, item)) {
+        } else if (is_finished(session, item)) {
             for (int s = 0; s < session->stations; s++)
                 session->work_done +=
                     dlb_session_fixed_seconds(session, item, &session->station[s]);
@@ -552,34 +361,35 @@ static enum dlb_status run_all(struct dlb_session *session, struct dlb_error *er
 
 static int exit_status_of(const struct dlb_session *session, enum dlb_status status)
 {
-    int timed = 0, noisy = 0;
+    int count[DLB_OUTCOME_COUNT];
+    int rows = dlb_session_count(session, count);
     if (status == DLB_INTERRUPTED)
         return DLB_EXIT_INCOMPLETE;
     if (status)
-        return session->rows ? DLB_EXIT_INCOMPLETE : DLB_EXIT_USAGE;
-    if (session->mismatches)
+        return rows ? DLB_EXIT_INCOMPLETE : DLB_EXIT_USAGE;
+    if (session->mismatches || count[DLB_OUTCOME_MISMATCH])
         return DLB_EXIT_MISMATCH;
-    for (int i = 0; i < session->rows; i++) {
-        const char *text = dlb_row_get_text(&session->row[i], DLB_COL_STATUS);
-        noisy += !strcmp(text, dlb_outcome_names[DLB_OUTCOME_NOISY]);
-        timed += !strcmp(text, dlb_outcome_names[DLB_OUTCOME_OK]);
-    }
-    return noisy > timed ? DLB_EXIT_NOISY : DLB_EXIT_OK;
+    return count[DLB_OUTCOME_NOISY] > count[DLB_OUTCOME_OK] ? DLB_EXIT_NOISY
+                                                            : DLB_EXIT_OK;
 }
 
 /* Closes the run; a failure here must not hide the one that came before. */
 static enum dlb_status close_run(struct dlb_session *session, enum dlb_status status,
                                  struct dlb_error *error)
 {
-    bool interrupted = status == DLB_INTERRUPTED;
+    bool whole = status == DLB_OK;
+    struct dlb_error ignored;
     dlb_progress_release(session->progress);
     if (session->run || session->options->check)
-        dlb_screen_summary(session, interrupted);
-    if (!session->run || (status && !interrupted))
+        dlb_screen_summary(session, !whole);
+    if (!session->run)
         return status;
-    enum dlb_status closing =
-        write_manifest(session, interrupted ? "interrupted" : "finished", error);
-    if (!closing && !interrupted && session->options->export_to)
+    enum dlb_status closing = DLB_OK;
+    if (!only_shown(session))
+        closing = write_manifest(session, whole ? "finished" : "interrupted", &ignored);
+    if (whole && closing)
+        *error = ignored;
+    if (whole && !closing && session->options->export_to)
         closing = dlb_export_write(session->options->export_to,
                                    dlb_run_path(session->run), error);
     return status ? status : closing;
@@ -588,7 +398,7 @@ static enum dlb_status close_run(struct dlb_session *session, enum dlb_status st
 static enum dlb_status run(struct dlb_session *session, int *exit_status,
                            struct dlb_error *error)
 {
-    enum dlb_status status = prepare(session, error);
+    enum dlb_status status = dlb_session_prepare(session, error);
     *exit_status = DLB_EXIT_USAGE;
     if (status)
         return status;
@@ -619,10 +429,11 @@ static enum dlb_status recall(struct dlb_session *session, struct dlb_options *r
         return status;
     recalled->resume = now->resume;
     recalled->quiet = now->quiet;
-    recalled->budget_seconds = now->budget_seconds;
+    if (now->budget_seconds > 0)
+        recalled->budget_seconds = now->budget_seconds;
     if (now->export_to)
         recalled->export_to = now->export_to;
-    session->machine_key = command->machine_key;
+    session->resumed = command;
     session->options = recalled;
     session->io.argc = command->argc;
     session->io.argv = command->argv;

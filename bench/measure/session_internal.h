@@ -1,7 +1,8 @@
 /*
- * session_internal.h - what the files of the session share: session.c prepares and
- * closes, dry_run.c prints a plan, contest.c takes one problem on one thread set
- * from candidates to rows, session_rows.c fills rows, screen.c prints.
+ * session_internal.h - what the files of the session share: session_prepare.c judges the
+ * command line, session.c opens, runs and closes, dry_run.c prints a plan, contest.c
+ * takes one problem on one thread set from candidates to rows, session_rows.c fills rows,
+ * screen.c prints.
  */
 #ifndef DLB_MEASURE_SESSION_INTERNAL_H
 #define DLB_MEASURE_SESSION_INTERNAL_H
@@ -12,6 +13,7 @@
 #include "measure/progress.h"
 #include "measure/session.h"
 #include "measure/verify.h"
+#include "record/manifest.h"
 #include "record/run.h"
 #include "suite/suite.h"
 #include "tune/space.h"
@@ -41,15 +43,19 @@ struct dlb_session {
     struct dlb_suite suite;
     struct dlb_run *run; /* NULL with --check */
     struct dlb_progress *progress;
-    struct dlb_row *row; /* all rows of the run, resumed ones too */
+    struct dlb_row *row; /* the rows of this session; resumed ones are in run */
     int rows;
     double start_ns, deadline_ns; /* deadline INFINITY without a budget */
     double work_done, work_total; /* for the progress bar and for sharing the budget */
     int mismatches, candidates_tried;
-    char repro[1024];        /* of the first mismatch */
-    const char *machine_key; /* of the run that is resumed, else NULL */
-    struct dlb_ratio *twin;  /* --aa: native beside itself, [case][station]; else NULL */
+    char repro[1024];                           /* of the first mismatch */
+    const struct dlb_manifest_command *resumed; /* NULL for a new run */
+    struct dlb_ratio *twin; /* --aa: native beside itself, [case][station]; else NULL */
 };
+
+/* Fills the session from its options; nothing is measured or written.  A failure is bad
+ * input. */
+enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_error *error);
 
 /* True once Ctrl-C was pressed. */
 bool dlb_session_stopped(const struct dlb_session *session);
@@ -58,6 +64,12 @@ bool dlb_session_stopped(const struct dlb_session *session);
 double dlb_session_fixed_seconds(const struct dlb_session *session,
                                  const struct dlb_case *item,
                                  const struct dlb_station *station);
+
+/* The same for all problems and thread sets. */
+double dlb_session_work_seconds(const struct dlb_session *session);
+
+/* Wall seconds of the whole job, the search included: the budget, where there is one. */
+double dlb_session_seconds(const struct dlb_session *session);
 
 /* Bytes to sweep so that nothing of a problem stays cached; 0 when the caches stay hot.
  */
@@ -107,10 +119,20 @@ const struct dlb_row *dlb_session_find(const struct dlb_session *session,
                                        const struct dlb_station *station,
                                        enum dlb_impl impl);
 
+/* Counts the suite's rows by outcome, resumed ones too; returns how many there are. */
+int dlb_session_count(const struct dlb_session *session, int count[DLB_OUTCOME_COUNT]);
+
+/* Cases of which a row is missing. */
+int dlb_session_left(const struct dlb_session *session);
+
 /* The screen. */
-void dlb_screen_head(const struct dlb_session *session);
+void dlb_screen_head(const struct dlb_session *session);                 /* the machine */
+void dlb_screen_plan(const struct dlb_session *session, double seconds); /* ceilings */
 void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *item);
-void dlb_screen_summary(const struct dlb_session *session, bool interrupted);
+/* Name and shape of a problem, in columns that hold the whole suite. */
+void dlb_screen_problem(const struct dlb_session *session, const struct dlb_case *item,
+                        FILE *line);
+void dlb_screen_summary(const struct dlb_session *session, bool incomplete);
 
 /* Prints what would be done; --dry-run. */
 enum dlb_status dlb_session_dry_run(struct dlb_session *session, struct dlb_error *error);

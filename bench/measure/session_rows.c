@@ -45,6 +45,25 @@ const struct dlb_row *dlb_session_find(const struct dlb_session *session,
     return found;
 }
 
+int dlb_session_count(const struct dlb_session *session, int count[DLB_OUTCOME_COUNT])
+{
+    int rows = 0;
+    memset(count, 0, DLB_OUTCOME_COUNT * sizeof *count);
+    for (int i = 0; i < session->suite.cases_n; i++)
+        for (int at = 0; at < session->stations * DLB_IMPLS; at++) {
+            const struct dlb_row *row = dlb_session_find(
+                session, &session->suite.cases[i], &session->station[at / DLB_IMPLS],
+                (enum dlb_impl)(at % DLB_IMPLS));
+            if (!row || !session->impl[at % DLB_IMPLS])
+                continue;
+            rows++;
+            for (int outcome = 0; outcome < DLB_OUTCOME_COUNT; outcome++)
+                count[outcome] += !strcmp(dlb_row_get_text(row, DLB_COL_STATUS),
+                                          dlb_outcome_names[outcome]);
+        }
+    return rows;
+}
+
 struct dlb_ratio *dlb_session_twin(const struct dlb_session *session,
                                    const struct dlb_case *item,
                                    const struct dlb_station *station)
@@ -179,7 +198,10 @@ static void fill_check(const struct dlb_entry *entry, struct dlb_row *row)
     const struct dlb_check *check = entry->check;
     bool passed = check->outcome != DLB_OUTCOME_MISMATCH;
     char text[64];
-    snprintf(text, sizeof text, "%s%s", check->fill ? check->fill : "",
+    snprintf(text, sizeof text, "%s%s",
+             !check->fill                  ? ""
+             : strcmp(check->fill, "both") ? check->fill
+                                           : "exact and dense fill",
              passed && entry->measured ? ", before and after timing" : "");
     dlb_row_text(row, DLB_COL_REFERENCE, check->reference);
     dlb_row_real(row, DLB_COL_MAX_ABS_ERR, check->max_abs_err);

@@ -161,6 +161,8 @@ enum dlb_status dlb_manifest_command_read(const char *folder,
                      "%s does not say with which options the run was started.", path);
         goto out;
     }
+    const char *state = dlb_json_find_text(file, "state");
+    command->finished = state && !strcmp(state, "finished");
     snprintf(command->machine_key, sizeof command->machine_key, "%s", key);
     while ((word = dlb_json_find_element(file, "options", command->argc))) {
         char **grown =

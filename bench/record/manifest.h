@@ -49,6 +49,7 @@ struct dlb_manifest_command {
     int argc;
     char **argv;
     char machine_key[256];
+    bool finished; /* the run was brought to its end */
 };
 enum dlb_status dlb_manifest_command_read(const char *folder,
                                           struct dlb_manifest_command *command,
