@@ -10,6 +10,7 @@
 #include "record/columns.h"
 #include "suite/suite.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -130,21 +131,16 @@ static int list(const struct dlb_options *options)
     return DLB_EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int run_command(const struct dlb_options *options, int argc, char **argv)
 {
-    struct dlb_options options;
-    struct dlb_error error = {0};
-    setlocale(LC_CTYPE, "");
-    if (dlb_options_parse(argc, argv, &options, &error))
-        return fail(&error, DLB_EXIT_USAGE);
-    switch (options.command) {
+    switch (options->command) {
     case DLB_COMMAND_BENCH:
-        return bench(&options, argc, argv);
+        return bench(options, argc, argv);
     case DLB_COMMAND_DOCTOR:
     case DLB_COMMAND_TOPOLOGY:
-        return with_topology(&options);
+        return with_topology(options);
     case DLB_COMMAND_LIST:
-        return list(&options);
+        return list(options);
     case DLB_COMMAND_HELP:
         dlb_options_help(stdout);
         return DLB_EXIT_OK;
@@ -154,4 +150,20 @@ int main(int argc, char **argv)
         return DLB_EXIT_OK;
     }
     return DLB_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct dlb_options options;
+    struct dlb_error error = {0};
+    setlocale(LC_CTYPE, "");
+    if (dlb_options_parse(argc, argv, &options, &error))
+        return fail(&error, DLB_EXIT_USAGE);
+    int exit_status = run_command(&options, argc, argv);
+    if (fflush(stdout) || ferror(stdout)) {
+        dlb_fail(&error, DLB_IO, "The report could not be written to standard output: %s.",
+                 strerror(errno));
+        return fail(&error, exit_status ? exit_status : DLB_EXIT_INCOMPLETE);
+    }
+    return exit_status;
 }

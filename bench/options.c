@@ -131,6 +131,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 static const struct {
     const char *a, *b, *why;
 } contradictions[] = {
+    {"shape", "suite", "one names the problems, the other a file of them"},
     {"sweep", "candidate", "one searches the candidates, the other names one"},
     {"dry-run", "check", "one does nothing, the other verifies"},
     {"dry-run", "check-determinism", "one does nothing, the other runs everything twice"},

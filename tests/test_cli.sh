@@ -73,6 +73,9 @@ refused "'opz'|did you mean 'ops'" list opz
 # --- options that contradict
 refused "--resume and --op contradict" --resume run --op conv
 refused "--sweep and --candidate contradict" $point --sweep --candidate direct
+refused "--shape and --suite contradict" $point --suite configs/smoke.csv
+refused "dierct" $point --candidate dierct
+refused "zz4" $point --candidate direct/zz4
 refused "--dry-run and --check contradict" $point --dry-run --check
 refused "--shape|--op" --shape mb1ic8ih8oc8kh3ph1
 refused "--topology|--dry-run" $point --topology 'pack:1 core:2 pu:1'
