@@ -86,6 +86,7 @@ static void check_call(const struct dlb_brgemm_kernels *kernels, struct operands
         .b = o->b,
         .b_offset = o->b_offset,
         .b_ahead = n & 4 ? 2 * columns : 0,
+        .fetch = n & 4 || shift ? NULL : o->b,
         .batch = batch,
         .k = k,
         .c = o->c + GUARD + shift,

@@ -31,6 +31,7 @@ struct state {
     struct dlb_search_result *result;
     struct runner *runner;
     int runners;
+    int raced; /* rounds that all who are left have run */
     double deadline_ns;
 };
 
@@ -231,6 +232,13 @@ static struct runner *leader(struct state *state)
     return best;
 }
 
+/* The middle of the race, since a minimum can be luck with where the caches put things. */
+static double typical_ns(const struct state *state, const struct runner *runner)
+{
+    return state->raced ? dlb_quantile(runner->round_ns, state->raced, 0.5)
+                        : runner->best_ns;
+}
+
 static enum dlb_status race(struct state *state, struct dlb_error *error)
 {
     keep(state, FINALISTS);
@@ -251,6 +259,7 @@ static enum dlb_status race(struct state *state, struct dlb_error *error)
             runner->best_ns = fmin(runner->best_ns, ns);
             runner->samples++;
         }
+        state->raced = round + 1;
         if (round + 1 < RACE_ROUNDS_MIN)
             continue;
         int best_position = leader(state)->position;
@@ -290,11 +299,14 @@ enum dlb_status dlb_search_run(const struct dlb_search *search,
         status = race(&state, error);
     if (status)
         goto out;
-    double limit = leader(&state)->best_ns * (1 + tie);
+    double best_ns = INFINITY;
+    for (int i = 0; i < state.runners; i++)
+        best_ns = fmin(best_ns, typical_ns(&state, &state.runner[i]));
     struct runner *winner = NULL;
     for (int i = 0; i < state.runners; i++) {
         struct runner *runner = &state.runner[i];
-        if (runner->best_ns <= limit && (!winner || runner->position < winner->position))
+        if (typical_ns(&state, runner) <= best_ns * (1 + tie) &&
+            (!winner || runner->position < winner->position))
             winner = runner;
     }
     result->found = true;

@@ -19,6 +19,8 @@
 
 #include "core/isa.h"
 
+enum { DLB_BRGEMM_FETCH = DLB_CACHE_LINE / sizeof(float) }; /* elements a step */
+
 enum {
     DLB_BRGEMM_ACCUMULATE = 1, /* init is C as it stands */
     DLB_BRGEMM_RELU = 2,       /* act is max(0,x), NaN stays NaN; else nothing */
@@ -32,7 +34,9 @@ struct dlb_brgemm {
     int64_t lda;
     const float *b;
     const int64_t *b_offset;
-    int64_t b_ahead; /* B is prefetched so many elements ahead; 0: not at all */
+    int64_t b_ahead;    /* B is prefetched so many elements ahead; 0: not at all */
+    const float *fetch; /* NULL, or what is needed later (then b_ahead is 0): each step of
+                           k brings one cache line of it into L2, from here on */
     int64_t batch, k;
     float *c;
     int64_t ldc;

@@ -97,7 +97,8 @@ DLB_INLINE void store_tile(const struct dlb_brgemm *g, vec (*acc)[DLB_BRGEMM_NV]
 /* One step of k; u is its number since the pointers were last moved.  held vectors of B
  * live in registers. */
 DLB_INLINE void step(vec (*acc)[DLB_BRGEMM_NV], const float *const *a, const float *b,
-                     int64_t lda, int u, int64_t ahead, int mr, int nv, int held)
+                     int64_t lda, int u, int64_t ahead, const float *fetch, int mr,
+                     int nv, int held)
 {
     vec bv[DLB_BRGEMM_NV];
     b += u * nv * VLEN;
@@ -106,6 +107,8 @@ DLB_INLINE void step(vec (*acc)[DLB_BRGEMM_NV], const float *const *a, const flo
         for (int j = 0; j < nv; j++)
             v_prefetch(b + ahead + j * VLEN);
     }
+    if (fetch)
+        v_prefetch_l2(fetch + u * DLB_BRGEMM_FETCH);
     DLB_UNROLL
     for (int j = 0; j < held; j++)
         bv[j] = v_hold(v_load(b + j * VLEN));
@@ -119,19 +122,23 @@ DLB_INLINE void step(vec (*acc)[DLB_BRGEMM_NV], const float *const *a, const flo
     }
 }
 
-/* All whole groups of K_STEP steps; returns the steps that are left. */
+/* All whole groups of K_STEP steps; returns the steps that are left.  fetch: NULL, or
+ * where the pointer to what is fetched stands. */
 DLB_INLINE int64_t steps(vec (*acc)[DLB_BRGEMM_NV], const float **a, const float **b,
-                         int64_t lda, int64_t k, int64_t ahead, int mr, int nv, int held)
+                         int64_t lda, int64_t k, int64_t ahead, const float **fetch,
+                         int mr, int nv, int held)
 {
     const int pointers = (mr + ROWS_PER_POINTER - 1) / ROWS_PER_POINTER;
     for (; k >= K_STEP; k -= K_STEP) {
         DLB_UNROLL
         for (int u = 0; u < K_STEP; u++)
-            step(acc, a, *b, lda, u, ahead, mr, nv, held);
+            step(acc, a, *b, lda, u, ahead, fetch ? *fetch : NULL, mr, nv, held);
         DLB_UNROLL
         for (int p = 0; p < pointers; p++)
             a[p] += K_STEP;
         *b += K_STEP * nv * VLEN;
+        if (fetch)
+            *fetch += K_STEP * DLB_BRGEMM_FETCH;
     }
     return k;
 }
@@ -142,6 +149,7 @@ DLB_INLINE void tile(const struct dlb_brgemm *g, int mr, int nv, int held)
     vec acc[DLB_BRGEMM_MR][DLB_BRGEMM_NV];
     const int pointers = (mr + ROWS_PER_POINTER - 1) / ROWS_PER_POINTER;
     const int64_t lda = g->lda;
+    const float *fetch = g->fetch;
     load_tile(g, acc, mr, nv);
     for (int64_t batch = 0; batch < g->batch; batch++) {
         const float *a[POINTERS], *b = g->b + g->b_offset[batch];
@@ -150,11 +158,13 @@ DLB_INLINE void tile(const struct dlb_brgemm *g, int mr, int nv, int held)
             a[p] = g->a + (g->a_start + g->a_offset[batch] + p * ROWS_PER_POINTER * lda);
         int64_t k = g->k;
         if (g->b_ahead)
-            k = steps(acc, a, &b, lda, k, g->b_ahead, mr, nv, held);
+            k = steps(acc, a, &b, lda, k, g->b_ahead, NULL, mr, nv, held);
+        else if (fetch)
+            k = steps(acc, a, &b, lda, k, 0, &fetch, mr, nv, held);
         else
-            k = steps(acc, a, &b, lda, k, 0, mr, nv, held);
+            k = steps(acc, a, &b, lda, k, 0, NULL, mr, nv, held);
         for (; k > 0; k--) {
-            step(acc, a, b, lda, 0, 0, mr, nv, held);
+            step(acc, a, b, lda, 0, 0, NULL, mr, nv, held);
             DLB_UNROLL
             for (int p = 0; p < pointers; p++)
                 a[p]++;

@@ -493,4 +493,10 @@ DLB_INLINE void v_prefetch(const void *p)
     __builtin_prefetch(p, 0, 3);
 }
 
+/* Into L2, past L1. */
+DLB_INLINE void v_prefetch_l2(const void *p)
+{
+    __builtin_prefetch(p, 0, 2);
+}
+
 #endif

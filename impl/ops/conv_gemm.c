@@ -71,7 +71,8 @@ struct conv_gemm {
     const struct dlb_brgemm_kernels *kernels;
     struct dlb_conv_shape s;
     int algorithm, order, stream;
-    int steps_ahead; /* by which weights are prefetched */
+    int steps_ahead;  /* by which weights are prefetched */
+    bool fetch_panel; /* the next panel is fetched while one is worked on */
     struct dlb_conv_grid grid;
     int64_t rows, rows_block; /* rows of all images; in a block */
     int64_t kc, kc_blocks;
@@ -325,15 +326,60 @@ static struct row row_make(const struct conv_gemm *p, int64_t index, int *mr)
     return row;
 }
 
+static int64_t block_depth(const struct conv_gemm *p, int64_t block)
+{
+    return dlb_min(p->kc, p->s.icg - block * p->kc);
+}
+
+/* The weights of a panel in one block of input channels. */
+static const float *panel_weights(const struct conv_gemm *p, const struct panel *panel,
+                                  int64_t block)
+{
+    return p->packed + panel->b +
+           block * p->kc * p->s.kh * p->s.kw * panel->nv * p->kernels->lanes;
+}
+
+/* A kernel's call, with what is fetched on the side. */
+struct caller {
+    struct dlb_brgemm call;
+    const float *fetch_end;
+};
+
+static void invoke(struct caller *caller, dlb_brgemm_fn *kernel)
+{
+    struct dlb_brgemm *call = &caller->call;
+    kernel(call);
+    if (!call->fetch)
+        return;
+    call->fetch += call->batch * call->k * DLB_BRGEMM_FETCH;
+    if (call->fetch >= caller->fetch_end)
+        call->fetch = NULL;
+}
+
+/* The panel that the nest comes to after panels[0] <= at < panels[1]. */
+static void fetch_next(const struct conv_gemm *p, const int64_t *panels, int64_t at,
+                       int64_t block, struct caller *caller)
+{
+    if (++at == panels[1]) {
+        at = panels[0];
+        block = (block + 1) % p->kc_blocks;
+    }
+    const struct panel *panel = &p->panels[at];
+    caller->call.fetch = panel_weights(p, panel, block);
+    caller->fetch_end = caller->call.fetch + block_depth(p, block) * p->s.kh * p->s.kw *
+                                                 panel->nv * p->kernels->lanes;
+}
+
 /* One register tile: row, tile of the row, panel, block of input channels.  mr differs
  * from tile->mr in gemm-1x1 only. */
-static void run_tile(const struct conv_gemm *p, struct dlb_brgemm *call,
+static void run_tile(const struct conv_gemm *p, struct caller *caller,
                      const struct row *row, const struct tile *tile, int mr,
                      const struct panel *panel, int64_t block)
 {
     const struct dlb_conv_shape *s = &p->s;
+    struct dlb_brgemm *call = &caller->call;
     dlb_brgemm_fn *const *kernel = p->kernels->tile[panel->nv];
-    int64_t depth = dlb_min(p->kc, s->icg - block * p->kc);
+    int64_t depth = block_depth(p, block);
     int variant = (panel->nv != p->panels[0].nv ? NARROW_PANEL : 0) |
                   (depth != p->kc ? SHORT_KC : 0);
     int64_t a_start = row->a_start + block * p->kc + tile->x * p->a_x;
@@ -346,8 +392,7 @@ static void run_tile(const struct conv_gemm *p, struct dlb_brgemm *call,
                         : 0;
     unsigned first = block > 0 ? DLB_BRGEMM_ACCUMULATE : 0;
     int segments = tile->segment_end - tile->segment_begin;
-    call->b = p->packed + panel->b +
-              block * p->kc * s->kh * s->kw * panel->nv * p->kernels->lanes;
+    call->b = panel_weights(p, panel, block);
     call->bias = p->bias ? p->bias + panel->channel : NULL;
     call->n = panel->n;
     call->b_ahead = p->steps_ahead * panel->nv * p->kernels->lanes;
@@ -355,7 +400,7 @@ static void run_tile(const struct conv_gemm *p, struct dlb_brgemm *call,
         call->c = c;
         call->batch = 0;
         call->flags = 0;
-        kernel[mr](call);
+        invoke(caller, kernel[mr]);
         first = DLB_BRGEMM_ACCUMULATE;
     }
     for (int i = tile->segment_begin; i < tile->segment_end; i++) {
@@ -374,42 +419,50 @@ static void run_tile(const struct conv_gemm *p, struct dlb_brgemm *call,
         }
         call->c = c + segment->first * s->oc;
         call->flags = first | (finish ? last : 0);
-        kernel[finish ? mr : segment->rows](call);
+        invoke(caller, kernel[finish ? mr : segment->rows]);
     }
     if (!tile->whole && last) {
         call->c = c;
         call->batch = 0;
         call->flags = DLB_BRGEMM_ACCUMULATE | last;
-        kernel[mr](call);
+        invoke(caller, kernel[mr]);
+    }
+}
+
+/* Rows of a block, all tiles, some panels. */
+static void run_rows(const struct conv_gemm *p, const int64_t *rows,
+                     const int64_t *panels, int64_t block, bool gathered,
+                     struct caller *caller)
+{
+    for (int64_t r = rows[0]; r < rows[1]; r++) {
+        int mr = 0;
+        struct row row = row_make(p, r, &mr);
+        if (gathered)
+            row.a_start = (r - rows[0]) * p->s.ow * p->pitch;
+        for (int t = 0; t < p->tiles_n; t++)
+            for (int64_t i = panels[0]; i < panels[1]; i++)
+                run_tile(p, caller, &row, &p->tiles[t], mr ? mr : p->tiles[t].mr,
+                         &p->panels[i], block);
     }
 }
 
 /* Rows begin … end-1 and panels of one group, in the order of the nest. */
 static void run_block(const struct conv_gemm *p, const int64_t *rows,
-                      const int64_t *panels, float *scratch)
+                      const int64_t *panels, const float *scratch)
 {
-    const struct dlb_conv_shape *s = &p->s;
-    struct dlb_brgemm call = {
-        .a = scratch ? scratch : p->src, .lda = p->a_x, .ldc = s->oc};
-    bool oc_outer = p->order == DLB_CONV_ORDER_OC;
-    for (int64_t block = 0; block < p->kc_blocks; block++)
-        for (int64_t outer = oc_outer ? panels[0] : 0; outer < (oc_outer ? panels[1] : 1);
-             outer++)
-            for (int64_t r = rows[0]; r < rows[1]; r++) {
-                int mr = 0;
-                struct row row = row_make(p, r, &mr);
-                if (scratch)
-                    row.a_start = (r - rows[0]) * s->ow * p->pitch;
-                for (int t = 0; t < p->tiles_n; t++) {
-                    const struct tile *tile = &p->tiles[t];
-                    int tile_mr = mr ? mr : tile->mr;
-                    if (oc_outer)
-                        run_tile(p, &call, &row, tile, tile_mr, &p->panels[outer], block);
-                    else
-                        for (int64_t i = panels[0]; i < panels[1]; i++)
-                            run_tile(p, &call, &row, tile, tile_mr, &p->panels[i], block);
-                }
-            }
+    struct caller caller = {
+        .call = {.a = scratch ? scratch : p->src, .lda = p->a_x, .ldc = p->s.oc}};
+    for (int64_t block = 0; block < p->kc_blocks; block++) {
+        if (p->order != DLB_CONV_ORDER_OC) {
+            run_rows(p, rows, panels, block, scratch, &caller);
+            continue;
+        }
+        for (int64_t i = panels[0]; i < panels[1]; i++) {
+            if (p->fetch_panel)
+                fetch_next(p, panels, i, block, &caller);
+            run_rows(p, rows, (int64_t[]){i, i + 1}, block, scratch, &caller);
+        }
+    }
 }
 
 static void conv_gemm_run(struct dlb_plan *plan, const struct dlb_team *team)
@@ -513,7 +566,8 @@ enum dlb_status dlb_conv_gemm_make(const struct dlb_problem *problem,
     p->order = tile[DLB_CONV_TILE_ORDER];
     p->stream = tile[DLB_CONV_TILE_STREAM];
     p->steps_ahead =
-        tile[DLB_CONV_TILE_PREFETCH] == DLB_CONV_PREFETCH_ON ? STEPS_AHEAD : 0;
+        tile[DLB_CONV_TILE_PREFETCH] == DLB_CONV_PREFETCH_AHEAD ? STEPS_AHEAD : 0;
+    p->fetch_panel = tile[DLB_CONV_TILE_PREFETCH] == DLB_CONV_PREFETCH_PANEL;
     p->kc = tile[DLB_CONV_TILE_KC] ? tile[DLB_CONV_TILE_KC] : s->icg;
     p->kc_blocks = dlb_div_up(s->icg, p->kc);
     p->rows = dlb_conv_rows(s, candidate);

@@ -42,7 +42,11 @@ enum dlb_conv_tile {
 /* Values of the enumerated tiles; 0 is "does not apply". */
 enum dlb_conv_order { DLB_CONV_ORDER_OC = 1, DLB_CONV_ORDER_PIXELS };
 enum dlb_conv_split { DLB_CONV_SPLIT_ROWS = 1, DLB_CONV_SPLIT_OC, DLB_CONV_SPLIT_2D };
-enum dlb_conv_prefetch { DLB_CONV_PREFETCH_OFF = 1, DLB_CONV_PREFETCH_ON };
+enum dlb_conv_prefetch {
+    DLB_CONV_PREFETCH_NONE = 1,
+    DLB_CONV_PREFETCH_AHEAD, /* some steps ahead of their use, into L1 */
+    DLB_CONV_PREFETCH_PANEL  /* the next panel, into L2, while this one is worked on */
+};
 enum dlb_conv_stream { DLB_CONV_STREAM_OFF = 1, DLB_CONV_STREAM_ON };
 
 extern const char *const dlb_conv_algorithms[DLB_CONV_ALGORITHMS];

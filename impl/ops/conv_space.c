@@ -15,7 +15,7 @@ const char *const dlb_conv_algorithms[DLB_CONV_ALGORITHMS] = {
 
 static const char *const orders[] = {"oc-outer", "pixels-outer", NULL};
 static const char *const splits[] = {"rows", "oc", "2d", NULL};
-static const char *const prefetches[] = {"plain", "prefetch", NULL};
+static const char *const prefetches[] = {"none", "ahead", "panel", NULL};
 static const char *const streams[] = {"cached", "stream", NULL};
 
 const struct dlb_tile_def dlb_conv_tiles[DLB_CONV_TILES] = {
@@ -117,8 +117,8 @@ static void emit_splits(struct visit *v, struct dlb_candidate *c)
     int *tile = c->tile;
     int last = v->target->threads == 1 ? DLB_CONV_SPLIT_ROWS : DLB_CONV_SPLIT_2D;
     bool depthwise = c->algorithm == DLB_CONV_DEPTHWISE;
-    int first_prefetch = depthwise ? 0 : DLB_CONV_PREFETCH_OFF,
-        last_prefetch = depthwise ? 0 : DLB_CONV_PREFETCH_ON;
+    int first_prefetch = depthwise ? 0 : DLB_CONV_PREFETCH_NONE,
+        last_prefetch = depthwise ? 0 : DLB_CONV_PREFETCH_PANEL;
     for (int split = DLB_CONV_SPLIT_ROWS; split <= last; split++)
         for (int stream = DLB_CONV_STREAM_OFF; stream <= DLB_CONV_STREAM_ON; stream++)
             for (int prefetch = first_prefetch; prefetch <= last_prefetch; prefetch++) {
@@ -295,10 +295,13 @@ static const char *refuse_prefetch(const struct dlb_conv_shape *s,
                                    const struct dlb_candidate *c)
 {
     int prefetch = c->tile[DLB_CONV_TILE_PREFETCH];
-    if (prefetch == DLB_CONV_PREFETCH_OFF)
+    if (prefetch == DLB_CONV_PREFETCH_NONE)
         return NULL;
-    if (prefetch != DLB_CONV_PREFETCH_ON)
+    if (prefetch != DLB_CONV_PREFETCH_AHEAD && prefetch != DLB_CONV_PREFETCH_PANEL)
         return "no such kind of prefetch";
+    if (prefetch == DLB_CONV_PREFETCH_PANEL &&
+        c->tile[DLB_CONV_TILE_ORDER] != DLB_CONV_ORDER_OC)
+        return "the next panel is fetched where panels are the outer loop";
     if (weights_share(s, target, c) < 0.5 * (double)target->l2_bytes)
         return "weights stay in the caches: no need to prefetch";
     return NULL;
@@ -468,7 +471,7 @@ double dlb_conv_estimate(const struct dlb_problem *problem,
         double share = weights_share(&s, target, c);
         /* Untouched weights cost their latency when nothing fetches them ahead. */
         if (share >= 0.5 * (double)target->l2_bytes &&
-            tile[DLB_CONV_TILE_PREFETCH] != DLB_CONV_PREFETCH_ON)
+            tile[DLB_CONV_TILE_PREFETCH] == DLB_CONV_PREFETCH_NONE)
             compute *= 1.05;
         bool panel_near = oc_outer && panel < 0.6 * (double)target->l1d_bytes;
         /* B comes from L2 for every tile unless a panel stays in L1. */
