@@ -161,7 +161,8 @@ int main(int argc, char **argv)
         return fail(&error, DLB_EXIT_USAGE);
     int exit_status = run_command(&options, argc, argv);
     if (fflush(stdout) || ferror(stdout)) {
-        dlb_fail(&error, DLB_IO, "The report could not be written to standard output: %s.",
+        dlb_fail(&error, DLB_IO,
+                 "The report could not be written to standard output: %s.",
                  strerror(errno));
         return fail(&error, exit_status ? exit_status : DLB_EXIT_INCOMPLETE);
     }

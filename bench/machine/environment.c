@@ -44,7 +44,7 @@ static void add(struct collection *all, const char *section, const char *key,
     memset(fact, 0, sizeof *fact);
     snprintf(fact->section, sizeof fact->section, "%s", section);
     snprintf(fact->key, sizeof fact->key, "%s", key);
-    snprintf(fact->text, sizeof fact->text, "%s", text);
+    snprintf(fact->text, sizeof fact->text, "%.*s", DLB_FACT_TEXT - 1, text);
     if (strlen(text) >= sizeof fact->text) {
         fact->value = strdup(text);
         all->failed = !fact->value;
