@@ -16,6 +16,7 @@
 #include "pool_fixture.h"
 
 enum { POINTS = 24, BEST = 17, WRONG = 3, IMPOSSIBLE = 5 };
+enum { OTHER_ALGORITHM = 2 }; /* of BEST alone */
 
 /* tile[0] of a candidate is its number from 1, and says how it behaves. */
 struct spinning_plan {
@@ -89,7 +90,8 @@ static void enumerate(const struct dlb_problem *problem, const struct dlb_target
 {
     (void)problem, (void)target;
     for (int i = 1; i <= POINTS; i++) {
-        struct dlb_candidate candidate = {.tile = {i}};
+        struct dlb_candidate candidate = {.algorithm = i == BEST ? OTHER_ALGORITHM : 0,
+                                          .tile = {i}};
         emit(context, &candidate);
     }
 }
@@ -228,7 +230,7 @@ static void the_fastest_right_candidate_wins(void **state)
     assert_true(f->last_rung >= 1);
 }
 
-static void without_time_the_default_is_tried_and_the_rest_is_said(void **state)
+static void without_time_each_algorithm_is_tried_and_the_rest_is_said(void **state)
 {
     struct fixture *f = *state;
     struct dlb_search search = search_of(f);
@@ -236,6 +238,7 @@ static void without_time_the_default_is_tried_and_the_rest_is_said(void **state)
     search.seconds = 0;
     assert_int_equal(dlb_search_run(&search, &result, NULL), DLB_OK);
     assert_true(result.found);
+    assert_int_equal(result.winner.tile[0], BEST);
     assert_true(result.left_out > 0);
     assert_int_equal(f->pruned, result.left_out);
     assert_int_equal(result.verified + f->refused + f->pruned, POINTS);
@@ -275,7 +278,7 @@ int main(void)
 #define TEST(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
         TEST(the_fastest_right_candidate_wins),
-        TEST(without_time_the_default_is_tried_and_the_rest_is_said),
+        TEST(without_time_each_algorithm_is_tried_and_the_rest_is_said),
         TEST(a_raised_flag_ends_it_with_the_best_so_far),
         TEST(a_space_of_wrong_candidates_has_no_winner),
     };

@@ -127,21 +127,38 @@ static void keep(struct state *state, int n)
     }
 }
 
-/* The order of trying: the default first, so that there is always a result, then the
- * model. */
+/* Moves order[from] up to order[to]; what lay between moves down. */
+static void promote(int *order, int from, int to)
+{
+    int position = order[from];
+    for (; from > to; from--)
+        order[from] = order[from - 1];
+    order[to] = position;
+}
+
+/*
+ * The order of trying: the default, so that there is always a result; then the model's
+ * best of each algorithm, since the model errs most between algorithms; then the model's
+ * order.
+ */
 static void trying_order(const struct dlb_search *search, int *order)
 {
+    const struct dlb_space *space = search->space;
+    const struct dlb_op *op = search->operator->op;
     struct dlb_candidate fallback;
-    dlb_space_rank(search->space, order);
-    search->operator->op->fallback(search->problem, search->target, &fallback);
-    int position = dlb_space_find(search->space, &fallback), at = 0;
-    if (position < 0)
-        return;
-    while (order[at] != position)
-        at++;
-    for (; at > 0; at--)
-        order[at] = order[at - 1];
-    order[0] = position;
+    int first = 0;
+    dlb_space_rank(space, order);
+    op->fallback(search->problem, search->target, &fallback);
+    int position = dlb_space_find(space, &fallback);
+    for (int i = 0; i < space->n && position >= 0; i++)
+        if (order[i] == position)
+            promote(order, i, first++);
+    for (int algorithm = 0; algorithm < op->algorithms_n; algorithm++)
+        for (int i = first; i < space->n; i++)
+            if (space->candidate[order[i]].algorithm == algorithm) {
+                promote(order, i, first++);
+                break;
+            }
 }
 
 static enum dlb_status first_rung(struct state *state, struct dlb_error *error)

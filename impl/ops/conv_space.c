@@ -389,7 +389,7 @@ struct cost {
 static struct cost row_cost(const struct dlb_conv_shape *s, const struct dlb_candidate *c,
                             int nv, double depth)
 {
-    static const double CALL_CYCLES = 40;
+    static const double CALL_CYCLES = 40, ENTRY_CYCLES = 10;
     struct cost cost = {0};
     int mr = c->tile[DLB_CONV_TILE_MR];
     double khs = (double)dlb_min(s->kh, dlb_div_up(s->ih, s->dh + 1));
@@ -419,8 +419,9 @@ static struct cost row_cost(const struct dlb_conv_shape *s, const struct dlb_can
             ranges += (begin > 0) + (next_end < s->kw);
             taps = (double)s->kw;
         }
+        double entries = by_class ? khs : taps * khs;
         cost.cycles += step_cycles(width, nv) * depth * taps * khs +
-                       ranges * (CALL_CYCLES + width * nv);
+                       ENTRY_CYCLES * entries + ranges * (CALL_CYCLES + width * nv);
         cost.calls += ranges;
         x = next;
     }
