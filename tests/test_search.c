@@ -198,7 +198,7 @@ static int close_fixture(void **state)
 
 static struct dlb_search search_of(struct fixture *f)
 {
-    return (struct dlb_search){.operator= & f->entry,
+    return (struct dlb_search){.entry = &f->entry,
                                .problem = &f->problem,
                                .target = &f->target,
                                .space = &f->space,

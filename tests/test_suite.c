@@ -91,7 +91,7 @@ static void test_read(void **state)
                      DLB_OK);
     assert_string_equal(suite.name, "net");
     assert_int_equal(suite.cases_n, 4);
-    assert_ptr_equal(suite.cases[0].operator, dlb_operator_find("conv"));
+    assert_ptr_equal(suite.cases[0].entry, dlb_operator_find("conv"));
     assert_string_equal(suite.cases[0].name, "first");
     assert_int_equal(suite.cases[0].problem.dim[DLB_CONV_OH], 6);
     assert_string_equal(suite.cases[1].name, "a, b");
@@ -175,7 +175,7 @@ static void test_add(void **state)
     assert_string_equal(suite.name, "shape");
     assert_string_equal(suite.cases[0].name, "mine");
     assert_int_equal(suite.cases[0].count, 1);
-    assert_ptr_equal(suite.cases[0].operator, conv);
+    assert_ptr_equal(suite.cases[0].entry, conv);
 }
 
 static void refuse_minibatches(const char *list, const char *words)
@@ -246,7 +246,7 @@ static void check_config(const char *path)
         assert_int_not_equal(one->name[0], '\0');
         layers += one->count;
         flop += one->count * padded_flop(one->problem.dim);
-        counted += one->count * one->operator->op->flops(&one->problem);
+        counted += one->count * one->entry->op->flops(&one->problem);
         for (int j = 0; j < i; j++) {
             assert_string_not_equal(one->name, suite.cases[j].name);
             if (!memcmp(&one->problem, &suite.cases[j].problem, sizeof one->problem))
@@ -302,8 +302,8 @@ static void test_configs_are_canonical(void **state)
             if (line[0] == '#' || !strncmp(line, "op,", 3))
                 continue;
             shape[strcspn(shape, "\n")] = '\0';
-            dlb_descriptor_format(suite.cases[row].operator->op,
-                                  &suite.cases[row].problem, text);
+            dlb_descriptor_format(suite.cases[row].entry->op, &suite.cases[row].problem,
+                                  text);
             assert_string_equal(shape + 1, text);
             row++;
         }

@@ -42,7 +42,7 @@ struct contest {
 static void repro_line(const struct contest *contest, const struct side *side, char *line,
                        size_t room)
 {
-    const struct dlb_op *op = contest->item->operator->op;
+    const struct dlb_op *op = contest->item->entry->op;
     const struct dlb_problem *problem = &contest->item->problem;
     char shape[DLB_SHAPE_MAX], tiles[DLB_SHAPE_MAX], candidate[DLB_SHAPE_MAX + 16] = "";
     dlb_descriptor_format(op, problem, shape);
@@ -103,7 +103,7 @@ static enum dlb_status note_trial(void *context, const struct dlb_candidate *can
                                   struct dlb_error *error)
 {
     struct contest *contest = context;
-    const struct dlb_op *op = contest->item->operator->op;
+    const struct dlb_op *op = contest->item->entry->op;
     const struct dlb_problem *problem = &contest->item->problem;
     char shape[DLB_SHAPE_MAX], tiles[DLB_SHAPE_MAX];
     if (!contest->session->run)
@@ -157,9 +157,9 @@ static enum dlb_status check_space(struct contest *contest, const struct dlb_spa
         side->candidate = space->candidate[i];
         dlb_plan_release(side->plan);
         side->plan = NULL;
-        if (contest->item->operator->op->plan(&contest->item->problem,
-                                              &contest->station->target, &side->candidate,
-                                              &side->plan, &why))
+        if (contest->item->entry->op->plan(&contest->item->problem,
+                                           &contest->station->target, &side->candidate,
+                                           &side->plan, &why))
             continue;
         status = verify_side(contest, side, error);
         session->candidates_tried++;
@@ -184,11 +184,11 @@ static enum dlb_status choose(struct contest *contest, const struct dlb_space *s
 {
     struct dlb_session *session = contest->session;
     struct side *side = &contest->side[DLB_IMPL_NATIVE];
-    const struct dlb_op *op = contest->item->operator->op;
+    const struct dlb_op *op = contest->item->entry->op;
     struct dlb_search_result result;
     struct dlb_search search = {
-        .operator= contest->item->operator,
-        .problem = & contest->item->problem,
+        .entry = contest->item->entry,
+        .problem = &contest->item->problem,
         .target = &contest->station->target,
         .space = space,
         .expected = contest->expected,
@@ -239,9 +239,9 @@ static enum dlb_status ready_native(struct contest *contest, struct side *side,
                                     struct dlb_error *error)
 {
     struct dlb_error why = {0};
-    enum dlb_status status = contest->item->operator->op->plan(
-        &contest->item->problem, &contest->station->target, &side->candidate, &side->plan,
-        &why);
+    enum dlb_status status =
+        contest->item->entry->op->plan(&contest->item->problem, &contest->station->target,
+                                       &side->candidate, &side->plan, &why);
     if (status == DLB_UNSUPPORTED) {
         dismiss(side, DLB_OUTCOME_UNSUPPORTED, why.text);
         return DLB_OK;
@@ -259,7 +259,7 @@ static enum dlb_status prepare_native(struct contest *contest, struct dlb_error 
 {
     struct dlb_session *session = contest->session;
     const struct dlb_options *options = session->options;
-    const struct dlb_op *op = contest->item->operator->op;
+    const struct dlb_op *op = contest->item->entry->op;
     struct side *side = &contest->side[DLB_IMPL_NATIVE];
     struct dlb_space space = {0};
     enum dlb_status status = DLB_OK;
@@ -310,7 +310,7 @@ static enum dlb_status prepare_native(struct contest *contest, struct dlb_error 
 static enum dlb_status prepare_onednn(struct contest *contest, struct dlb_error *error)
 {
     struct side *best = &contest->side[DLB_IMPL_ONEDNN];
-    const struct dlb_reference *reference = contest->item->operator->reference;
+    const struct dlb_reference *reference = contest->item->entry->reference;
     double best_ns = INFINITY;
     enum dlb_status status = DLB_OK;
     for (int formulation = 0; !status; formulation++) {
@@ -345,7 +345,7 @@ static enum dlb_status prepare_onednn(struct contest *contest, struct dlb_error 
 static enum dlb_status prepare_naive(struct contest *contest, struct dlb_error *error)
 {
     struct side *side = &contest->side[DLB_IMPL_NAIVE];
-    enum dlb_status status = contest->item->operator->reference->naive(
+    enum dlb_status status = contest->item->entry->reference->naive(
         &contest->item->problem, contest->station->set.threads, &side->plan, error);
     return status ? status : verify_side(contest, side, error);
 }
@@ -438,7 +438,7 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
     enum dlb_status status = DLB_OK;
     /* A side that was wrong leaves the fill that showed it. */
     dlb_buffers_fill(contest->buffers, DLB_FILL_DENSE,
-                     contest->item->operator->op->reduction(&contest->item->problem),
+                     contest->item->entry->op->reduction(&contest->item->problem),
                      (uint64_t)session->options->seed, contest->pool);
     for (size_t i = 0; i < sizeof sides / sizeof *sides && !status; i++) {
         if (!can_be_timed(sides[i]))

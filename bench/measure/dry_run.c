@@ -32,7 +32,7 @@ static enum dlb_status print_spaces(const struct dlb_session *session,
     for (int s = 0; s < session->stations; s++) {
         const struct dlb_station *station = &session->station[s];
         struct dlb_space space;
-        enum dlb_status status = dlb_space_make(item->operator->op, &item->problem,
+        enum dlb_status status = dlb_space_make(item->entry->op, &item->problem,
                                                 &station->target, NULL, &space, error);
         if (status)
             return status;
@@ -59,7 +59,7 @@ enum dlb_status dlb_session_dry_run(struct dlb_session *session, struct dlb_erro
     print_thread_sets(session, out);
     for (int i = 0; i < session->suite.cases_n; i++) {
         const struct dlb_case *item = &session->suite.cases[i];
-        const struct dlb_op *op = item->operator->op;
+        const struct dlb_op *op = item->entry->op;
         fprintf(out, "%s ", op->name);
         dlb_screen_problem(session, item, out);
         fprintf(out, "%8.3f GFLOP %8.2f MB", op->flops(&item->problem) * 1e-9,

@@ -142,7 +142,7 @@ static void print_timed(const struct dlb_session *session, const struct dlb_case
     FILE *out = session->io.out;
     double contaminated = dlb_row_get_real(row, DLB_COL_CONTAMINATED_FRAC);
     fprintf(line, "%6s", dlb_row_get_text(row, DLB_COL_THREAD_SET));
-    print_candidate(item->operator->op, row, line);
+    print_candidate(item->entry->op, row, line);
     fprintf(line, "%8.1f GFLOP/s %3.0f%% of %-7s", dlb_row_get_real(row, DLB_COL_GFLOPS),
             100 * dlb_row_get_real(row, DLB_COL_ROOF_FRAC),
             dlb_row_get_text(row, DLB_COL_ROOF_BOUND));
@@ -214,11 +214,11 @@ void dlb_screen_problem(const struct dlb_session *session, const struct dlb_case
     int name_width = 0, shape_width = 0;
     for (int i = 0; i < session->suite.cases_n; i++) {
         const struct dlb_case *other = &session->suite.cases[i];
-        dlb_descriptor_format(other->operator->op, &other->problem, shape);
+        dlb_descriptor_format(other->entry->op, &other->problem, shape);
         name_width = dlb_max(name_width, (int)strlen(other->name));
         shape_width = dlb_max(shape_width, (int)strlen(shape));
     }
-    dlb_descriptor_format(item->operator->op, &item->problem, shape);
+    dlb_descriptor_format(item->entry->op, &item->problem, shape);
     fprintf(line, "%-*s%s%-*s ", name_width, item->name, name_width ? " " : "",
             (int)dlb_min(shape_width, 40), shape);
 }

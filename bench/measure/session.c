@@ -29,7 +29,7 @@ double dlb_session_fixed_seconds(const struct dlb_session *session,
                                  const struct dlb_case *item,
                                  const struct dlb_station *station)
 {
-    const struct dlb_op *op = item->operator->op;
+    const struct dlb_op *op = item->entry->op;
     double peak = station->rates.peak_gflops > 0 ? station->rates.peak_gflops : 50;
     double flops = op->flops(&item->problem), bytes = op->bytes(&item->problem);
     double once = fmax(flops / (0.6 * peak), bytes / 5) * 1e-9;
@@ -77,7 +77,7 @@ static enum dlb_status measure_noise(struct dlb_session *session,
                                      struct dlb_buffers *buffers,
                                      const struct dlb_case *item, struct dlb_error *error)
 {
-    const struct dlb_op *op = item->operator->op;
+    const struct dlb_op *op = item->entry->op;
     struct dlb_candidate candidate;
     struct dlb_plan *plan = NULL;
     struct dlb_pool *pool = NULL;
@@ -229,7 +229,7 @@ static void show_progress(struct dlb_session *session, const struct dlb_case *it
                           const struct dlb_station *station)
 {
     char what[DLB_SHAPE_MAX + DLB_NAME_MAX + 64], shape[DLB_SHAPE_MAX];
-    dlb_descriptor_format(item->operator->op, &item->problem, shape);
+    dlb_descriptor_format(item->entry->op, &item->problem, shape);
     snprintf(what, sizeof what, "%s, thread set %s", *item->name ? item->name : shape,
              station->set.name);
     dlb_progress_update(session->progress, session->work_done / session->work_total,
@@ -239,7 +239,7 @@ static void show_progress(struct dlb_session *session, const struct dlb_case *it
 static enum dlb_status run_case(struct dlb_session *session, const struct dlb_case *item,
                                 struct dlb_error *error)
 {
-    const struct dlb_op *op = item->operator->op;
+    const struct dlb_op *op = item->entry->op;
     struct dlb_buffers buffers = {0};
     struct dlb_expected *expected = NULL;
     struct dlb_pool *pool = NULL;
@@ -262,11 +262,11 @@ static enum dlb_status run_case(struct dlb_session *session, const struct dlb_ca
     if (!status)
         status = dlb_buffers_make(op, &item->problem, pool, &buffers, error);
     if (!status)
-        status = dlb_expected_make(item->operator, & item->problem, pool, false, seed,
+        status = dlb_expected_make(item->entry, &item->problem, pool, false, seed,
                                    &expected, error);
     /* oneDNN is wrong here: it is then judged itself, by the plain definition. */
     if (status == DLB_FAULT)
-        status = dlb_expected_make(item->operator, & item->problem, pool, true, seed,
+        status = dlb_expected_make(item->entry, &item->problem, pool, true, seed,
                                    &expected, error);
     dlb_pool_close(pool);
     for (int s = 0; s < session->stations && !status; s++) {

@@ -82,8 +82,8 @@ static enum dlb_status take_operator(struct dlb_session *session, const char *wo
                                      struct dlb_error *error)
 {
     const struct dlb_options *options = session->options;
-    const struct dlb_operator *operator= find_operator(session, word);
-    if (!operator) {
+    const struct dlb_operator *entry = find_operator(session, word);
+    if (!entry) {
         const char *names[DLB_WORDS_MAX];
         int n = (int)dlb_min(session->io.operators_n, DLB_WORDS_MAX), value;
         for (int i = 0; i < n; i++)
@@ -93,7 +93,7 @@ static enum dlb_status take_operator(struct dlb_session *session, const char *wo
     if (options->shapes_n) {
         for (int i = 0; i < options->shapes_n; i++) {
             enum dlb_status status =
-                dlb_suite_add(operator, options->shapes[i], &session->suite, error);
+                dlb_suite_add(entry, options->shapes[i], &session->suite, error);
             if (status)
                 return status;
         }
@@ -103,8 +103,8 @@ static enum dlb_status take_operator(struct dlb_session *session, const char *wo
     if (options->suite)
         snprintf(path, sizeof path, "%s", options->suite);
     else
-        snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, operator->suite);
-    return dlb_suite_read(path, operator, & session->suite, error);
+        snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, entry->suite);
+    return dlb_suite_read(path, entry, &session->suite, error);
 }
 
 static enum dlb_status read_cases(struct dlb_session *session, struct dlb_error *error)
@@ -169,7 +169,7 @@ static enum dlb_status set_classes(struct dlb_session *session, struct dlb_error
                             DLB_ACCURACY_COUNT, &accuracy, error);
     for (int i = 0; i < suite->cases_n && !status; i++) {
         unsigned wanted = 0;
-        status = wanted_passes(options, suite->cases[i].operator->op, &wanted, error);
+        status = wanted_passes(options, suite->cases[i].entry->op, &wanted, error);
         for (int pass = 0; pass < DLB_PASS_COUNT && !status; pass++) {
             if (!(wanted & 1u << pass))
                 continue;
@@ -195,7 +195,7 @@ static enum dlb_status check_candidate(const struct dlb_session *session,
     const char *text = session->options->candidate, *first = NULL;
     for (int i = 0; i < session->suite.cases_n; i++) {
         const struct dlb_case *item = &session->suite.cases[i];
-        const struct dlb_op *op = item->operator->op;
+        const struct dlb_op *op = item->entry->op;
         struct dlb_candidate candidate;
         enum dlb_status status = dlb_candidate_parse(op, text, &candidate, error);
         if (status)

@@ -14,8 +14,8 @@ static void fill_key(const struct dlb_session *session, const struct dlb_case *i
 {
     char shape[DLB_SHAPE_MAX];
     const struct dlb_problem *problem = &item->problem;
-    dlb_descriptor_format(item->operator->op, problem, shape);
-    dlb_row_text(row, DLB_COL_OP, item->operator->op->name);
+    dlb_descriptor_format(item->entry->op, problem, shape);
+    dlb_row_text(row, DLB_COL_OP, item->entry->op->name);
     dlb_row_text(row, DLB_COL_PASS, dlb_pass_names[problem->pass]);
     dlb_row_text(row, DLB_COL_DTYPE, dlb_dtype_names[problem->dtype]);
     dlb_row_text(row, DLB_COL_ACCURACY, dlb_accuracy_names[problem->accuracy]);
@@ -85,7 +85,7 @@ static void fill_implementation(const struct dlb_case *item,
     }
     if (entry->candidate) {
         char tiles[DLB_SHAPE_MAX];
-        dlb_candidate_format(item->operator->op, entry->candidate, tiles);
+        dlb_candidate_format(item->entry->op, entry->candidate, tiles);
         dlb_row_text(row, DLB_COL_TILES, tiles);
         dlb_row_text(row, DLB_COL_TUNED_FROM, entry->tuned_from);
         dlb_row_real(row, DLB_COL_DEFAULT_MEDIAN_NS, entry->default_median_ns);
@@ -156,7 +156,7 @@ static void fill_derived(const struct dlb_session *session, const struct dlb_cas
                          const struct dlb_station *station, const struct dlb_entry *entry,
                          struct dlb_row *row)
 {
-    const struct dlb_op *op = item->operator->op;
+    const struct dlb_op *op = item->entry->op;
     double flops = op->flops(&item->problem), bytes = op->bytes(&item->problem);
     double median_ns = entry->measured->summary.median;
     const char *bound = "";

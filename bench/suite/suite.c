@@ -116,7 +116,7 @@ static enum dlb_status read_case(const struct reading *reading,
             "%d.",
             reading->file, record->line, columns[dlb_min(record->cells_n, COLUMNS - 1)],
             COLUMNS, expected_header, record->cells_n);
-    enum dlb_status status = find_operator(reading, record, &one.operator, error);
+    enum dlb_status status = find_operator(reading, record, &one.entry, error);
     if (status)
         return status;
     if (strlen(record->cells[NAME]) >= sizeof one.name)
@@ -129,15 +129,15 @@ static enum dlb_status read_case(const struct reading *reading,
         return refuse(reading, record->line, COUNT, sentence, error);
     }
     struct dlb_error reason = {""};
-    if (dlb_descriptor_parse(one.operator->op, record->cells[SHAPE], &one.problem,
-                             one.name, &reason))
+    if (dlb_descriptor_parse(one.entry->op, record->cells[SHAPE], &one.problem, one.name,
+                             &reason))
         return refuse(reading, record->line, SHAPE, reason.text, error);
     if (record->cells[NAME][0])
         strcpy(one.name, record->cells[NAME]);
     if (reading->only) {
-        if (strcmp(reading->only->op->name, one.operator->op->name))
+        if (strcmp(reading->only->op->name, one.entry->op->name))
             return DLB_OK;
-        one.operator= reading->only;
+        one.entry = reading->only;
     }
     return append(reading->suite, &one, error);
 }
@@ -193,7 +193,7 @@ enum dlb_status dlb_suite_add(const struct dlb_operator *owner, const char *shap
     struct dlb_case one = {.count = 1};
     enum dlb_status status =
         dlb_descriptor_parse(owner->op, shape, &one.problem, one.name, error);
-    one.operator= owner;
+    one.entry = owner;
     if (!status)
         status = append(suite, &one, error);
     if (!status && !suite->name[0])
@@ -250,17 +250,17 @@ enum dlb_status dlb_suite_set_minibatch(struct dlb_suite *suite, const char *lis
     for (int i = 0; !status && i < minibatches; i++)
         for (int j = 0; !status && j < suite->cases_n; j++) {
             struct dlb_case one = suite->cases[j];
-            int dim = find_minibatch(one.operator->op);
+            int dim = find_minibatch(one.entry->op);
             struct dlb_error reason = {""};
             if (dim < 0) {
                 status = dlb_fail(error, DLB_INVALID,
                                   "Operator %s has no minibatch to set; leave it out of "
                                   "--op, or --mb off.",
-                                  one.operator->op->name);
+                                  one.entry->op->name);
                 break;
             }
             one.problem.dim[dim] = minibatch[i];
-            status = one.operator->op->complete(&one.problem, &reason);
+            status = one.entry->op->complete(&one.problem, &reason);
             if (status)
                 dlb_fail(error, status, "Minibatch %" PRId64 " does not fit %s: %s",
                          minibatch[i], one.name[0] ? one.name : "the problem",
@@ -304,7 +304,7 @@ void dlb_suites_print(FILE *out)
         for (int j = 0; j < suite.cases_n; j++) {
             const struct dlb_case *one = &suite.cases[j];
             layers += one->count;
-            flops += (double)one->count * one->operator->op->flops(&one->problem);
+            flops += (double)one->count * one->entry->op->flops(&one->problem);
         }
         fprintf(out, "configs/%-20s %3d problems, %3" PRId64 " layers, %9.3f GFLOP\n",
                 base, suite.cases_n, layers, flops * 1e-9);

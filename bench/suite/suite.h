@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 struct dlb_case {
-    const struct dlb_operator *operator;
+    const struct dlb_operator *entry;
     struct dlb_problem problem;
     char name[DLB_NAME_MAX];
     int64_t count; /* how often the network has this layer: weight in means */

@@ -64,8 +64,8 @@ static void sample(const struct state *state, struct runner *runner, int samples
 static enum dlb_status make_plan(const struct dlb_search *search, int position,
                                  struct dlb_plan **plan, struct dlb_error *error)
 {
-    return search->operator->op->plan(search->problem, search->target,
-                                      &search->space->candidate[position], plan, error);
+    return search->entry->op->plan(search->problem, search->target,
+                                   &search->space->candidate[position], plan, error);
 }
 
 /* Verifies one candidate and takes its first sample.  The plan is released: many plans at
@@ -144,7 +144,7 @@ static void promote(int *order, int from, int to)
 static void trying_order(const struct dlb_search *search, int *order)
 {
     const struct dlb_space *space = search->space;
-    const struct dlb_op *op = search->operator->op;
+    const struct dlb_op *op = search->entry->op;
     struct dlb_candidate fallback;
     int first = 0;
     dlb_space_rank(space, order);

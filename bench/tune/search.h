@@ -27,7 +27,7 @@ typedef enum dlb_status dlb_search_note_fn(void *context,
                                            double model_ns, struct dlb_error *error);
 
 struct dlb_search {
-    const struct dlb_operator *operator;
+    const struct dlb_operator *entry;
     const struct dlb_problem *problem;
     const struct dlb_target *target;
     const struct dlb_space *space;
