@@ -92,12 +92,13 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * back into. */
 struct dlb_onednn_operand {
     int argument; /* DNNL_ARG_… */
-    int tensor;   /* position in the tensor array of plans */
+    int tensor;   /* position in the tensor array of plans, or DLB_ONEDNN_ZEROS */
     bool output;
     const char *letters; /* of the logical dims, for plan->layout; NULL leaves it out */
     struct dlb_onednn_md canonical;
 };
-enum { DLB_ONEDNN_OPERANDS_MAX = 16 };
+/* DLB_ONEDNN_ZEROS: an input that the problem goes without but the primitive does not. */
+enum { DLB_ONEDNN_OPERANDS_MAX = 16, DLB_ONEDNN_ZEROS = -1 };
 
 /*
  * A plan of class "onednn" that executes the primitive of pd.  engine, on which pd

@@ -16,6 +16,7 @@ struct operand {
     dnnl_memory_t own;       /* what the primitive gets; canonical where layouts agree */
     dnnl_primitive_t reorder;
     void *data; /* of own, unless it is canonical */
+    size_t bytes;
 };
 
 /* What a primitive needs besides its operands. */
@@ -74,6 +75,10 @@ static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
     omp_set_num_threads(plan->threads);
     for (int i = 0; i < self->operands_n; i++) {
         struct operand *operand = &self->operands[i];
+        if (operand->tensor == DLB_ONEDNN_ZEROS) {
+            memset(operand->data, 0, operand->bytes);
+            continue;
+        }
         dnnl_status_t code =
             dnnl_memory_set_data_handle(operand->canonical, tensor[operand->tensor]);
         if (!code && operand->reorder && !operand->output)
@@ -170,7 +175,11 @@ static dnnl_status_t make_operand(struct onednn_plan *self, struct operand *oper
                                   const struct dlb_onednn_operand *wanted,
                                   const struct dlb_onednn_md *md)
 {
-    *operand = (struct operand){.tensor = wanted->tensor, .output = wanted->output};
+    *operand = (struct operand){.tensor = wanted->tensor,
+                                .output = wanted->output,
+                                .bytes = dlb_onednn_md_bytes(md)};
+    if (wanted->tensor == DLB_ONEDNN_ZEROS)
+        return own_memory(self, md, &operand->own, &operand->data);
     dnnl_status_t code =
         dlb_onednn_memory_make(&operand->canonical, &wanted->canonical, self->engine);
     if (code)

@@ -4,6 +4,7 @@
  * Formulation 0 leaves the layout of the weights to oneDNN, which then packs them, for
  * some implementations in a form that only it knows; 1 gives them as they are, ldigo,
  * which spares implementations that multiply by single rows a form made for many.
+ * oneDNN has no LSTM or GRU without bias, so that a bias of zeros stands in for none.
  * What training keeps is in oneDNN's workspace, opaque: the plan does not fetch it.
  */
 #include "onednn.h"
@@ -53,19 +54,22 @@ struct operands {
     const struct dlb_onednn_md *given[OPERANDS]; /* into wish; NULL: none */
 };
 
-static dnnl_status_t make_operands(struct operands *o, const struct dlb_tensor *tensor,
-                                   int formulation)
+static dnnl_status_t make_operands(struct operands *o, const struct dlb_rnn_shape *s,
+                                   const struct dlb_tensor *tensor, int formulation)
 {
     dnnl_status_t code = dnnl_success;
     for (int i = 0; i < OPERANDS && !code; i++) {
         dnnl_dims_t dims = {0};
-        if (!dlb_tensor_elements(&tensor[i]))
+        bool zeros = i == DLB_RNN_BIASES && !s->bias;
+        if (!zeros && !dlb_tensor_elements(&tensor[i]))
             continue;
         for (int axis = 0; axis < tensor[i].rank; axis++)
             dims[axis] = tensor[i].dim[axis];
+        if (zeros)
+            dims[2] = s->lbr ? s->gates + 1 : s->gates;
         struct dlb_onednn_operand *operand = &o->operand[o->n++];
         *operand = (struct dlb_onednn_operand){.argument = kinds[i].argument,
-                                               .tensor = i,
+                                               .tensor = zeros ? DLB_ONEDNN_ZEROS : i,
                                                .output = tensor[i].role == DLB_OUTPUT,
                                                .letters = kinds[i].letters};
         code =
@@ -108,7 +112,7 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
     omp_set_num_threads(threads);
     dnnl_status_t code = dnnl_engine_create(&engine, dnnl_cpu, 0);
     if (!code)
-        code = make_operands(&o, tensor, formulation);
+        code = make_operands(&o, s, tensor, formulation);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code) {
