@@ -96,7 +96,7 @@ static void test_special_values(void **state)
         for (size_t r = 0; dlb_isa_usable(isa) && r < sizeof rows / sizeof *rows; r++) {
             const float expected[] = {rows[r].exp, rows[r].exp_fast, rows[r].tanh,
                                       rows[r].sigmoid};
-            for (int i = 0; i < DLB_VMATH_CASES; i++) {
+            for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
                 float y;
                 dlb_vmath_kernel(&dlb_vmath_cases[i], isa)(&rows[r].x, &y, 1);
                 /* NaN stands for what is not defined. */

@@ -41,7 +41,7 @@ int main(void)
         scan(c, worst);
         for (int isa = 0; isa < DLB_ISA_COUNT; isa++)
             if (dlb_isa_usable(isa))
-                printf("%-9s %-7s %.4f ulp at %a: %a, exactly %a\n", c->name,
+                printf("%-18s %-6s %.4f ulp at %a: %a, exactly %a\n", c->name,
                        dlb_isa_name(isa), worst[isa].ulp, (double)worst[isa].x,
                        (double)worst[isa].got, worst[isa].exact);
         fflush(stdout);
