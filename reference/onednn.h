@@ -112,8 +112,8 @@ struct dlb_onednn_recipe {
 
 /*
  * A plan of class "onednn".  May take the engine over, and sets it to NULL in the recipe
- * then; all else there remains the caller's, who releases the recipe in any case.  plan->algorithm joins the
- * implementations of the steps by '+'.
+ * then; all else there remains the caller's, who releases the recipe in any case.
+ * plan->algorithm joins the implementations of the steps by '+'.
  */
 enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
                                      struct dlb_plan **plan, struct dlb_error *error);
