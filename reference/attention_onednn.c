@@ -7,7 +7,8 @@
  *
  * Formulations, of these four those in which no step is "ref": operands packed in bind,
  * the queries of a group stacked as rows of one product, or operands read where they are,
- * keys and values broadcast over the group; the mask as post-op or as primitive.
+ * keys and values broadcast over the group (with a single query stacked here too); the
+ * mask as post-op or as primitive.
  */
 #include "onednn.h"
 #include "ops/attention.h"
@@ -68,27 +69,52 @@ static dnnl_status_t make_any(struct dlb_onednn_md *md, const int64_t *dims)
     return dlb_onednn_md_make(md, RANK - 1, taken, dnnl_format_tag_any);
 }
 
-/* Query-side (q, dst) and key-side (k, v) operands: where they are, and as views. */
-static dnnl_status_t describe_queries(const struct dlb_attention_shape *s, bool packed,
-                                      int64_t width, struct dlb_onednn_operand *operand,
+/* How the products are cut. */
+struct geometry {
+    bool packed, stacked;
+    int rank;            /* of the products */
+    int64_t group, rows; /* group is 1 where the queries of a group are stacked */
+};
+
+static struct geometry geometry_of(const struct dlb_attention_shape *s, bool packed)
+{
+    struct geometry g = {.packed = packed, .stacked = packed || s->sq == 1};
+    g.group = g.stacked ? 1 : s->group;
+    g.rows = s->group / g.group * s->sq;
+    g.rank = g.group == 1 ? RANK - 1 : RANK;
+    return g;
+}
+
+/* Operands by query (q, dst) and by key (k, v): where they are, and as views. */
+static dnnl_status_t describe_queries(const struct dlb_attention_shape *s,
+                                      const struct geometry *g, int64_t width,
+                                      struct dlb_onednn_operand *operand,
                                       struct dlb_onednn_md *view)
 {
+    int64_t product[RANK] = {s->mb, s->hk, g->group, g->rows, width};
     int64_t dims[RANK] = {s->mb, s->hk, s->group, s->sq, width};
     int64_t strides[RANK] = {s->sq * s->hq * width, s->group * width, width,
                              s->hq * width, 1};
-    int64_t stacked[RANK] = {s->mb, s->hk, 1, s->group * s->sq, width};
     int rank = s->group == 1 ? RANK - 1 : RANK;
+    dnnl_status_t code;
     operand->letters = s->group == 1 ? "nhsd" : "nhrsd";
-    dnnl_status_t code = make_strided(&operand->canonical, rank, dims, strides);
-    if (code || !packed)
-        return code ? code : make_strided(view, rank, dims, strides);
-    code = make_dense(&operand->own, rank, dims);
-    return code ? code : make_dense(view, RANK - 1, stacked);
+    if (g->packed) {
+        code = make_strided(&operand->canonical, rank, dims, strides);
+        if (!code)
+            code = make_dense(&operand->own, rank, dims);
+        return code ? code : make_dense(view, g->rank, product);
+    }
+    if (g->stacked && s->group > 1) {
+        operand->letters = "nhrd";
+        strides[3] = width;
+    }
+    code = make_strided(&operand->canonical, g->rank, product, strides);
+    return code ? code : make_strided(view, g->rank, product, strides);
 }
 
-static dnnl_status_t describe_keys(const struct dlb_attention_shape *s, bool packed,
-                                   int64_t width, bool transposed,
-                                   struct dlb_onednn_operand *operand,
+static dnnl_status_t describe_keys(const struct dlb_attention_shape *s,
+                                   const struct geometry *g, int64_t width,
+                                   bool transposed, struct dlb_onednn_operand *operand,
                                    struct dlb_onednn_md *view)
 {
     int row = transposed ? 4 : 3, column = transposed ? 3 : 4;
@@ -98,13 +124,12 @@ static dnnl_status_t describe_keys(const struct dlb_attention_shape *s, bool pac
     dims[column] = width;
     strides[row] = s->hk * width;
     strides[column] = 1;
-    int rank = packed || s->group == 1 ? RANK - 1 : RANK;
     static const char *const letters[2][2] = {{"nhrsd", "nhrds"}, {"nhsd", "nhds"}};
-    operand->letters = letters[rank < RANK][transposed];
-    dnnl_status_t code = make_strided(&operand->canonical, rank, dims, strides);
+    operand->letters = letters[g->rank < RANK][transposed];
+    dnnl_status_t code = make_strided(&operand->canonical, g->rank, dims, strides);
     if (code)
         return code;
-    return packed ? make_any(view, dims) : make_strided(view, rank, dims, strides);
+    return g->packed ? make_any(view, dims) : make_strided(view, g->rank, dims, strides);
 }
 
 static void fill_scale(const struct dlb_problem *problem, void *const *tensor,
@@ -149,20 +174,20 @@ static void fill_mask_stacked(const struct dlb_problem *problem, void *const *te
 }
 
 /* One mask for all heads. */
-static dnnl_status_t describe_mask(const struct dlb_attention_shape *s, bool stacked,
-                                   int rank, int64_t rows,
+static dnnl_status_t describe_mask(const struct dlb_attention_shape *s,
+                                   const struct geometry *g,
                                    struct dlb_onednn_operand *operand,
                                    struct dlb_onednn_md *view)
 {
-    int64_t dims[RANK] = {s->mb, 1, 1, rows, s->sk};
-    dnnl_status_t code = make_dense(view, rank, dims);
+    int64_t dims[RANK] = {s->mb, 1, 1, g->rows, s->sk};
+    dnnl_status_t code = make_dense(view, g->rank, dims);
     if (code)
         return code;
-    if (s->mask == DLB_ATTENTION_BUFFER && !stacked) {
+    if (s->mask == DLB_ATTENTION_BUFFER && g->rows == s->sq) {
         operand->tensor = DLB_ATTENTION_MASK_BUFFER;
-        return make_dense(&operand->canonical, rank, dims);
+        return make_dense(&operand->canonical, g->rank, dims);
     }
-    operand->fill = stacked ? fill_mask_stacked : fill_mask_once;
+    operand->fill = g->stacked ? fill_mask_stacked : fill_mask_once;
     return dnnl_success;
 }
 
@@ -171,23 +196,21 @@ static dnnl_status_t describe_operands(const struct dlb_attention_shape *s,
                                        struct dlb_onednn_operand *operand,
                                        struct views *views)
 {
-    bool stacked = f->packed && s->group > 1;
-    int rank = s->group == 1 || stacked ? RANK - 1 : RANK;
-    int64_t rows = stacked ? s->group * s->sq : s->sq;
-    int64_t scores[RANK] = {s->mb, s->hk, stacked ? 1 : s->group, rows, s->sk};
-    dnnl_status_t code = describe_queries(s, f->packed, s->d, &operand[Q], &views->md[Q]);
+    const struct geometry g = geometry_of(s, f->packed);
+    int64_t scores[RANK] = {s->mb, s->hk, g.group, g.rows, s->sk};
+    dnnl_status_t code = describe_queries(s, &g, s->d, &operand[Q], &views->md[Q]);
     if (!code)
-        code = describe_queries(s, f->packed, s->dv, &operand[DST], &views->md[DST]);
+        code = describe_queries(s, &g, s->dv, &operand[DST], &views->md[DST]);
     if (!code)
-        code = describe_keys(s, f->packed, s->d, true, &operand[K], &views->md[K]);
+        code = describe_keys(s, &g, s->d, true, &operand[K], &views->md[K]);
     if (!code)
-        code = describe_keys(s, f->packed, s->dv, false, &operand[V], &views->md[V]);
+        code = describe_keys(s, &g, s->dv, false, &operand[V], &views->md[V]);
     if (!code)
-        code = make_dense(&views->md[SCORES], rank, scores);
+        code = make_dense(&views->md[SCORES], g.rank, scores);
     if (!code)
         code = dlb_onednn_md_make(&operand[SCALE].own, 1, (dnnl_dims_t){1}, dnnl_x);
     if (!code && s->mask != DLB_ATTENTION_NONE)
-        code = describe_mask(s, stacked, rank, rows, &operand[MASK], &views->md[MASK]);
+        code = describe_mask(s, &g, &operand[MASK], &views->md[MASK]);
     return code;
 }
 
