@@ -12,6 +12,7 @@
 #include "reference_internal.h"
 
 #include <omp.h>
+#include <string.h>
 
 enum { FORMULATIONS = 2, OPERANDS = DLB_RNN_DST_ITER_C + 1 };
 
@@ -46,51 +47,85 @@ static dnnl_format_tag_t wish(int tensor, int formulation)
     }
 }
 
-/* The operands that the problem has, and by tensor the layouts asked for. */
-struct operands {
-    int n;
-    struct dlb_onednn_operand operand[OPERANDS];
-    struct dlb_onednn_md wish[OPERANDS];
-    const struct dlb_onednn_md *given[OPERANDS]; /* into wish; NULL: none */
+/* The stand-in for a bias has one row more for gru with lbr. */
+static int64_t bias_rows(const struct dlb_rnn_shape *s)
+{
+    return s->lbr ? s->gates + 1 : s->gates;
+}
+
+static void zeros(const struct dlb_rnn_shape *s, float *data)
+{
+    memset(data, 0,
+           (size_t)(s->l * s->directions * bias_rows(s) * s->dhc) * sizeof *data);
+}
+
+static void lstm_zeros(const struct dlb_problem *problem, void *const *tensor,
+                       float *data)
+{
+    struct dlb_rnn_shape s;
+    (void)tensor;
+    dlb_lstm_shape_get(problem, &s);
+    zeros(&s, data);
+}
+
+static void gru_zeros(const struct dlb_problem *problem, void *const *tensor, float *data)
+{
+    struct dlb_rnn_shape s;
+    (void)tensor;
+    dlb_gru_shape_get(problem, &s);
+    zeros(&s, data);
+}
+
+/* The layouts asked for, by tensor; given: into md, NULL for none. */
+struct wishes {
+    struct dlb_onednn_md md[OPERANDS];
+    const struct dlb_onednn_md *given[OPERANDS];
 };
 
-static dnnl_status_t make_operands(struct operands *o, const struct dlb_rnn_shape *s,
-                                   const struct dlb_tensor *tensor, int formulation)
+/* Operands are numbered as tensors, the workspace of training behind them. */
+static dnnl_status_t add_operands(struct dlb_onednn_recipe *recipe,
+                                  const struct dlb_rnn_shape *s,
+                                  const struct dlb_tensor *tensor, int formulation,
+                                  struct wishes *wishes)
 {
+    struct dlb_onednn_step *step = &recipe->step[0];
     dnnl_status_t code = dnnl_success;
     for (int i = 0; i < OPERANDS && !code; i++) {
+        struct dlb_onednn_operand *operand = &recipe->operand[i];
         dnnl_dims_t dims = {0};
-        bool zeros = i == DLB_RNN_BIASES && !s->bias;
-        if (!zeros && !dlb_tensor_elements(&tensor[i]))
+        bool none = i == DLB_RNN_BIASES && !s->bias;
+        if (!none && !dlb_tensor_elements(&tensor[i]))
             continue;
         for (int axis = 0; axis < tensor[i].rank; axis++)
             dims[axis] = tensor[i].dim[axis];
-        if (zeros)
-            dims[2] = s->lbr ? s->gates + 1 : s->gates;
-        struct dlb_onednn_operand *operand = &o->operand[o->n++];
-        *operand = (struct dlb_onednn_operand){.argument = kinds[i].argument,
-                                               .tensor = zeros ? DLB_ONEDNN_ZEROS : i,
+        if (none)
+            dims[2] = bias_rows(s);
+        *operand = (struct dlb_onednn_operand){.tensor = none ? DLB_ONEDNN_OWN : i,
                                                .output = tensor[i].role == DLB_OUTPUT,
                                                .letters = kinds[i].letters};
-        code =
-            dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims, kinds[i].tag);
+        if (none)
+            operand->fill = s->lstm ? lstm_zeros : gru_zeros;
+        else
+            code = dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims,
+                                      kinds[i].tag);
         if (!code)
-            code = dlb_onednn_md_make(&o->wish[i], tensor[i].rank, dims,
+            code = dlb_onednn_md_make(&wishes->md[i], tensor[i].rank, dims,
                                       wish(i, formulation));
-        o->given[i] = &o->wish[i];
+        wishes->given[i] = &wishes->md[i];
+        step->use[step->uses_n].argument = kinds[i].argument;
+        step->use[step->uses_n++].operand = i;
+    }
+    recipe->operands_n = OPERANDS + s->train;
+    if (s->train) {
+        recipe->operand[OPERANDS].tensor = DLB_ONEDNN_OWN;
+        step->use[step->uses_n].argument = DNNL_ARG_WORKSPACE;
+        step->use[step->uses_n++].operand = OPERANDS;
     }
     return code;
 }
 
-static void release_operands(struct operands *o)
-{
-    for (int i = 0; i < OPERANDS; i++) {
-        dlb_onednn_md_release(&o->operand[i].canonical);
-        dlb_onednn_md_release(&o->wish[i]);
-    }
-}
-
 static enum dlb_status make(const struct dlb_rnn_shape *s,
+                            const struct dlb_problem *problem,
                             const struct dlb_tensor *tensor, int threads, int formulation,
                             struct dlb_plan **plan, struct dlb_error *error)
 {
@@ -103,16 +138,15 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
     if (formulation >= FORMULATIONS)
         return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s.",
                         FORMULATIONS, s->lstm ? "lstm" : "gru");
-    struct operands o = {0};
+    struct dlb_onednn_recipe recipe = {
+        .problem = problem, .threads = threads, .steps_n = 1};
+    struct wishes wishes = {0};
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_engine_t engine = NULL;
-    enum dlb_status status = DLB_OK;
 
     omp_set_num_threads(threads);
-    dnnl_status_t code = dnnl_engine_create(&engine, dnnl_cpu, 0);
+    dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
     if (!code)
-        code = make_operands(&o, s, tensor, formulation);
+        code = add_operands(&recipe, s, tensor, formulation, &wishes);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code) {
@@ -122,32 +156,26 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
                              : dnnl_vanilla_gru,
             .pass = s->train ? dnnl_forward_training : dnnl_forward_inference,
             .direction = directions[s->direction],
-            .src = o.given[DLB_RNN_SRC],
-            .src_iter = o.given[DLB_RNN_SRC_ITER],
-            .src_iter_c = o.given[DLB_RNN_SRC_ITER_C],
-            .weights_layer = o.given[DLB_RNN_WEIGHTS_LAYER],
-            .weights_iter = o.given[DLB_RNN_WEIGHTS_ITER],
-            .bias = o.given[DLB_RNN_BIASES],
-            .dst = o.given[DLB_RNN_DST],
-            .dst_iter = o.given[DLB_RNN_DST_ITER],
-            .dst_iter_c = o.given[DLB_RNN_DST_ITER_C],
+            .src = wishes.given[DLB_RNN_SRC],
+            .src_iter = wishes.given[DLB_RNN_SRC_ITER],
+            .src_iter_c = wishes.given[DLB_RNN_SRC_ITER_C],
+            .weights_layer = wishes.given[DLB_RNN_WEIGHTS_LAYER],
+            .weights_iter = wishes.given[DLB_RNN_WEIGHTS_ITER],
+            .bias = wishes.given[DLB_RNN_BIASES],
+            .dst = wishes.given[DLB_RNN_DST],
+            .dst_iter = wishes.given[DLB_RNN_DST_ITER],
+            .dst_iter_c = wishes.given[DLB_RNN_DST_ITER_C],
         };
-        code = dlb_onednn_rnn_pd(&pd, &rnn, attributes, engine);
+        code = dlb_onednn_rnn_pd(&recipe.step[0].pd, &rnn, attributes, recipe.engine);
     }
-    if (code) {
-        status = dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU");
-        goto out;
-    }
-    status = dlb_onednn_plan_make(engine, pd, o.operand, o.n, threads, plan, error);
-    engine = NULL;
-out:
-    release_operands(&o);
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
+    enum dlb_status status =
+        code ? dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU")
+             : dlb_onednn_plan_make(&recipe, plan, error);
+    dlb_onednn_recipe_release(&recipe);
+    for (int i = 0; i < OPERANDS; i++)
+        dlb_onednn_md_release(&wishes.md[i]);
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
-    if (engine)
-        dnnl_engine_destroy(engine);
     return status;
 }
 
@@ -160,7 +188,7 @@ enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa 
     (void)isa;
     dlb_lstm_shape_get(problem, &s);
     dlb_op_lstm.tensors(problem, tensor);
-    return make(&s, tensor, threads, formulation, plan, error);
+    return make(&s, problem, tensor, threads, formulation, plan, error);
 }
 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
@@ -172,5 +200,5 @@ enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa i
     (void)isa;
     dlb_gru_shape_get(problem, &s);
     dlb_op_gru.tensors(problem, tensor);
-    return make(&s, tensor, threads, formulation, plan, error);
+    return make(&s, problem, tensor, threads, formulation, plan, error);
 }
