@@ -139,22 +139,23 @@ static dnnl_status_t describe_keys(const struct dlb_attention_shape *s,
 }
 
 static void fill_scale(const struct dlb_problem *problem, void *const *tensor,
-                       float *data)
+                       int64_t elements, float *data)
 {
     struct dlb_attention_shape s;
-    (void)tensor;
+    (void)tensor, (void)elements;
     dlb_attention_shape_get(problem, &s);
     *data = s.scale;
 }
 
 /* [mb, copies, sq, sk] of what is added to the scores. */
 static void fill_mask(const struct dlb_problem *problem, void *const *tensor,
-                      int64_t copies, float *data)
+                      int64_t elements, float *data)
 {
     struct dlb_attention_shape s;
     dlb_attention_shape_get(problem, &s);
-    for (int64_t row = 0; row < s.mb * copies * s.sq; row++, data += s.sk) {
-        int64_t i = row % s.sq, n = row / s.sq / copies;
+    int64_t rows = elements / s.sk;
+    for (int64_t row = 0; row < rows; row++, data += s.sk) {
+        int64_t i = row % s.sq, n = row / (rows / s.mb);
         if (s.mask == DLB_ATTENTION_BUFFER) {
             const float *mask = tensor[DLB_ATTENTION_MASK_BUFFER];
             memcpy(data, mask + (n * s.sq + i) * s.sk, (size_t)s.sk * sizeof *data);
@@ -163,20 +164,6 @@ static void fill_mask(const struct dlb_problem *problem, void *const *tensor,
         for (int64_t j = 0; j < s.sk; j++)
             data[j] = j < dlb_attention_keys(&s, i) ? 0 : -INFINITY;
     }
-}
-
-static void fill_mask_once(const struct dlb_problem *problem, void *const *tensor,
-                           float *data)
-{
-    fill_mask(problem, tensor, 1, data);
-}
-
-static void fill_mask_stacked(const struct dlb_problem *problem, void *const *tensor,
-                              float *data)
-{
-    struct dlb_attention_shape s;
-    dlb_attention_shape_get(problem, &s);
-    fill_mask(problem, tensor, s.group, data);
 }
 
 /* One mask for all heads. */
@@ -193,7 +180,7 @@ static dnnl_status_t describe_mask(const struct dlb_attention_shape *s,
         operand->tensor = DLB_ATTENTION_MASK_BUFFER;
         return make_dense(&operand->canonical, g->rank, dims);
     }
-    operand->fill = g->stacked ? fill_mask_stacked : fill_mask_once;
+    operand->fill = fill_mask;
     return dnnl_success;
 }
 
