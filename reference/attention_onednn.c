@@ -3,7 +3,8 @@
  *
  * The scale is an attribute of the first matmul.  A mask is added by that matmul's
  * post-op, or by a primitive between the two: for some shapes the post-op leads to
- * oneDNN's slow "ref" matmul.  A causal mask is a buffer of 0 and -inf made in bind.
+ * oneDNN's slow "ref" matmul.  A causal mask is a buffer of 0 and -inf made in bind; one that hides
+ * nothing is left out.
  *
  * Formulations, of these four those in which no step is "ref": operands packed in bind,
  * the queries of a group stacked as rows of one product, or operands read where they are,
@@ -36,6 +37,11 @@ enum { FORMULATIONS = sizeof formulations / sizeof *formulations };
 struct views {
     struct dlb_onednn_md md[OPERANDS];
 };
+
+static bool is_masked(const struct dlb_attention_shape *s)
+{
+    return s->mask == DLB_ATTENTION_BUFFER || dlb_attention_keys(s, 0) < s->sk;
+}
 
 static void take_axes(dnnl_dims_t to, int rank, const int64_t *from)
 {
@@ -133,22 +139,23 @@ static dnnl_status_t describe_keys(const struct dlb_attention_shape *s,
 }
 
 static void fill_scale(const struct dlb_problem *problem, void *const *tensor,
-                       float *data)
+                       int64_t elements, float *data)
 {
     struct dlb_attention_shape s;
-    (void)tensor;
+    (void)tensor, (void)elements;
     dlb_attention_shape_get(problem, &s);
     *data = s.scale;
 }
 
 /* [mb, copies, sq, sk] of what is added to the scores. */
 static void fill_mask(const struct dlb_problem *problem, void *const *tensor,
-                      int64_t copies, float *data)
+                      int64_t elements, float *data)
 {
     struct dlb_attention_shape s;
     dlb_attention_shape_get(problem, &s);
-    for (int64_t row = 0; row < s.mb * copies * s.sq; row++, data += s.sk) {
-        int64_t i = row % s.sq, n = row / s.sq / copies;
+    int64_t rows = elements / s.sk;
+    for (int64_t row = 0; row < rows; row++, data += s.sk) {
+        int64_t i = row % s.sq, n = row / (rows / s.mb);
         if (s.mask == DLB_ATTENTION_BUFFER) {
             const float *mask = tensor[DLB_ATTENTION_MASK_BUFFER];
             memcpy(data, mask + (n * s.sq + i) * s.sk, (size_t)s.sk * sizeof *data);
@@ -157,20 +164,6 @@ static void fill_mask(const struct dlb_problem *problem, void *const *tensor,
         for (int64_t j = 0; j < s.sk; j++)
             data[j] = j < dlb_attention_keys(&s, i) ? 0 : -INFINITY;
     }
-}
-
-static void fill_mask_once(const struct dlb_problem *problem, void *const *tensor,
-                           float *data)
-{
-    fill_mask(problem, tensor, 1, data);
-}
-
-static void fill_mask_stacked(const struct dlb_problem *problem, void *const *tensor,
-                              float *data)
-{
-    struct dlb_attention_shape s;
-    dlb_attention_shape_get(problem, &s);
-    fill_mask(problem, tensor, s.group, data);
 }
 
 /* One mask for all heads. */
@@ -187,7 +180,7 @@ static dnnl_status_t describe_mask(const struct dlb_attention_shape *s,
         operand->tensor = DLB_ATTENTION_MASK_BUFFER;
         return make_dense(&operand->canonical, g->rank, dims);
     }
-    operand->fill = g->stacked ? fill_mask_stacked : fill_mask_once;
+    operand->fill = fill_mask;
     return dnnl_success;
 }
 
@@ -209,7 +202,7 @@ static dnnl_status_t describe_operands(const struct dlb_attention_shape *s,
         code = make_dense(&views->md[SCORES], g.rank, scores);
     if (!code)
         code = dlb_onednn_md_make(&operand[SCALE].own, 1, (dnnl_dims_t){1}, dnnl_x);
-    if (!code && s->mask != DLB_ATTENTION_NONE)
+    if (!code && is_masked(s))
         code = describe_mask(s, &g, &operand[MASK], &views->md[MASK]);
     return code;
 }
@@ -264,7 +257,7 @@ static dnnl_status_t add_steps(struct dlb_onednn_recipe *recipe,
                                const struct views *views,
                                const struct dlb_attention_shape *s, bool fused)
 {
-    bool masked = s->mask != DLB_ATTENTION_NONE;
+    bool masked = is_masked(s);
     const struct dlb_onednn_md *scores = &views->md[SCORES];
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_status_t code = add_scores(recipe, views, s->scale, masked && fused);
@@ -353,7 +346,7 @@ enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb
                         (long long)s.sq);
     omp_set_num_threads(threads);
     int found = 0;
-    int last = s.mask == DLB_ATTENTION_NONE ? FORMULATIONS / 2 : FORMULATIONS;
+    int last = is_masked(&s) ? FORMULATIONS : FORMULATIONS / 2;
     for (int i = 0; i < last; i++) {
         struct dlb_onednn_recipe recipe;
         enum dlb_status status = DLB_OK;

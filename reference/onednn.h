@@ -73,22 +73,6 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
 dnnl_status_t dlb_onednn_attributes_make(dnnl_primitive_attr_t *attributes);
 
 /*
- * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
- * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
- */
-struct dlb_onednn_rnn {
-    dnnl_alg_kind_t cell;
-    dnnl_prop_kind_t pass;
-    dnnl_rnn_direction_t direction;
-    const struct dlb_onednn_md *src, *src_iter, *src_iter_c, *weights_layer,
-        *weights_iter, *bias, *dst, *dst_iter, *dst_iter_c;
-};
-dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
-                                const struct dlb_onednn_rnn *rnn,
-                                const_dnnl_primitive_attr_t attributes,
-                                dnnl_engine_t engine);
-
-/*
  * Has a matmul multiply its result by scale.  *argument becomes that under which the scale
  * must be passed once more, as a memory of one element, or 0 where it need not (2.x).
  */
@@ -107,6 +91,22 @@ dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
 dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
                                 const struct dlb_onednn_md *sum,
                                 const struct dlb_onednn_md *addend,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine);
+
+/*
+ * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
+ * src_iter and src_iter_c may be NULL: zeros.  The states of cells are LSTM's only.
+ */
+struct dlb_onednn_rnn {
+    dnnl_alg_kind_t cell;
+    dnnl_prop_kind_t pass;
+    dnnl_rnn_direction_t direction;
+    const struct dlb_onednn_md *src, *src_iter, *src_iter_c, *weights_layer,
+        *weights_iter, *bias, *dst, *dst_iter, *dst_iter_c;
+};
+dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_rnn *rnn,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine);
 

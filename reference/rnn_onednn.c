@@ -32,6 +32,12 @@ static const struct {
     [DLB_RNN_DST_ITER_C] = {DNNL_ARG_DST_ITER_C, dnnl_ldnc, NULL},
 };
 
+/* Of a problem with bias. */
+static int64_t bias_rows(const struct dlb_rnn_shape *s)
+{
+    return s->lbr ? s->gates + 1 : s->gates;
+}
+
 /* The layout asked for; states and bias have but one. */
 static dnnl_format_tag_t wish(int tensor, int formulation)
 {
@@ -47,85 +53,63 @@ static dnnl_format_tag_t wish(int tensor, int formulation)
     }
 }
 
-/* The stand-in for a bias has one row more for gru with lbr. */
-static int64_t bias_rows(const struct dlb_rnn_shape *s)
-{
-    return s->lbr ? s->gates + 1 : s->gates;
-}
-
-static void zeros(const struct dlb_rnn_shape *s, float *data)
-{
-    memset(data, 0,
-           (size_t)(s->l * s->directions * bias_rows(s) * s->dhc) * sizeof *data);
-}
-
-static void lstm_zeros(const struct dlb_problem *problem, void *const *tensor,
-                       float *data)
-{
-    struct dlb_rnn_shape s;
-    (void)tensor;
-    dlb_lstm_shape_get(problem, &s);
-    zeros(&s, data);
-}
-
-static void gru_zeros(const struct dlb_problem *problem, void *const *tensor, float *data)
-{
-    struct dlb_rnn_shape s;
-    (void)tensor;
-    dlb_gru_shape_get(problem, &s);
-    zeros(&s, data);
-}
-
-/* The layouts asked for, by tensor; given: into md, NULL for none. */
+/* Layouts asked for; NULL in given for operands that the problem goes without. */
 struct wishes {
     struct dlb_onednn_md md[OPERANDS];
     const struct dlb_onednn_md *given[OPERANDS];
 };
 
-/* Operands are numbered as tensors, the workspace of training behind them. */
-static dnnl_status_t add_operands(struct dlb_onednn_recipe *recipe,
-                                  const struct dlb_rnn_shape *s,
-                                  const struct dlb_tensor *tensor, int formulation,
-                                  struct wishes *wishes)
+/* What differs between the two operators. */
+struct cell {
+    const char *name, *doing;
+    dnnl_alg_kind_t kind;
+    void (*no_bias)(const struct dlb_problem *problem, void *const *tensor, float *data);
+};
+
+static void fill_zeros(float *data, const struct dlb_rnn_shape *s)
+{
+    memset(data, 0,
+           (size_t)(s->l * s->directions * bias_rows(s) * s->dhc) * sizeof *data);
+}
+
+static void add_use(struct dlb_onednn_recipe *recipe, int argument, int operand)
 {
     struct dlb_onednn_step *step = &recipe->step[0];
-    dnnl_status_t code = dnnl_success;
-    for (int i = 0; i < OPERANDS && !code; i++) {
-        struct dlb_onednn_operand *operand = &recipe->operand[i];
-        dnnl_dims_t dims = {0};
-        bool none = i == DLB_RNN_BIASES && !s->bias;
-        if (!none && !dlb_tensor_elements(&tensor[i]))
-            continue;
-        for (int axis = 0; axis < tensor[i].rank; axis++)
-            dims[axis] = tensor[i].dim[axis];
-        if (none)
-            dims[2] = bias_rows(s);
-        *operand = (struct dlb_onednn_operand){.tensor = none ? DLB_ONEDNN_OWN : i,
-                                               .output = tensor[i].role == DLB_OUTPUT,
-                                               .letters = kinds[i].letters};
-        if (none)
-            operand->fill = s->lstm ? lstm_zeros : gru_zeros;
-        else
-            code = dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims,
-                                      kinds[i].tag);
-        if (!code)
-            code = dlb_onednn_md_make(&wishes->md[i], tensor[i].rank, dims,
-                                      wish(i, formulation));
-        wishes->given[i] = &wishes->md[i];
-        step->use[step->uses_n].argument = kinds[i].argument;
-        step->use[step->uses_n++].operand = i;
+    step->use[step->uses_n].argument = argument;
+    step->use[step->uses_n++].operand = operand;
+}
+
+/* Operands stand in the recipe at the positions of their tensors. */
+static dnnl_status_t make_operand(struct dlb_onednn_recipe *recipe, struct wishes *wishes,
+                                  const struct dlb_rnn_shape *s, const struct cell *cell,
+                                  const struct dlb_tensor *tensor, int i, int formulation)
+{
+    const bool zeros = i == DLB_RNN_BIASES && !s->bias;
+    struct dlb_onednn_operand *operand = &recipe->operand[i];
+    dnnl_dims_t dims = {0};
+    if (!zeros && !dlb_tensor_elements(tensor))
+        return dnnl_success;
+    for (int axis = 0; axis < tensor->rank; axis++)
+        dims[axis] = tensor->dim[axis];
+    operand->tensor = i;
+    operand->output = tensor->role == DLB_OUTPUT;
+    operand->letters = kinds[i].letters;
+    if (zeros) {
+        dims[2] = bias_rows(s);
+        operand->tensor = DLB_ONEDNN_OWN;
+        operand->fill = cell->no_bias;
     }
-    recipe->operands_n = OPERANDS + s->train;
-    if (s->train) {
-        recipe->operand[OPERANDS].tensor = DLB_ONEDNN_OWN;
-        step->use[step->uses_n].argument = DNNL_ARG_WORKSPACE;
-        step->use[step->uses_n++].operand = OPERANDS;
-    }
+    wishes->given[i] = &wishes->md[i];
+    add_use(recipe, kinds[i].argument, i);
+    dnnl_status_t code =
+        dlb_onednn_md_make(&wishes->md[i], tensor->rank, dims, wish(i, formulation));
+    if (!code && !zeros)
+        code = dlb_onednn_md_make(&operand->canonical, tensor->rank, dims, kinds[i].tag);
     return code;
 }
 
-static enum dlb_status make(const struct dlb_rnn_shape *s,
-                            const struct dlb_problem *problem,
+static enum dlb_status make(const struct dlb_problem *problem,
+                            const struct dlb_rnn_shape *s, const struct cell *cell,
                             const struct dlb_tensor *tensor, int threads, int formulation,
                             struct dlb_plan **plan, struct dlb_error *error)
 {
@@ -137,68 +121,95 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
     };
     if (formulation >= FORMULATIONS)
         return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s.",
-                        FORMULATIONS, s->lstm ? "lstm" : "gru");
+                        FORMULATIONS, cell->name);
     struct dlb_onednn_recipe recipe = {
-        .problem = problem, .threads = threads, .steps_n = 1};
+        .problem = problem, .threads = threads, .operands_n = OPERANDS, .steps_n = 1};
     struct wishes wishes = {0};
+    const struct dlb_onednn_md *const *given = wishes.given;
     dnnl_primitive_attr_t attributes = NULL;
+    enum dlb_status status;
 
     omp_set_num_threads(threads);
     dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
-    if (!code)
-        code = add_operands(&recipe, s, tensor, formulation, &wishes);
+    for (int i = 0; i < OPERANDS && !code; i++)
+        code = make_operand(&recipe, &wishes, s, cell, &tensor[i], i, formulation);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code) {
         struct dlb_onednn_rnn rnn = {
-            .cell = s->lstm  ? dnnl_vanilla_lstm
-                    : s->lbr ? dnnl_lbr_gru
-                             : dnnl_vanilla_gru,
+            .cell = cell->kind,
             .pass = s->train ? dnnl_forward_training : dnnl_forward_inference,
             .direction = directions[s->direction],
-            .src = wishes.given[DLB_RNN_SRC],
-            .src_iter = wishes.given[DLB_RNN_SRC_ITER],
-            .src_iter_c = wishes.given[DLB_RNN_SRC_ITER_C],
-            .weights_layer = wishes.given[DLB_RNN_WEIGHTS_LAYER],
-            .weights_iter = wishes.given[DLB_RNN_WEIGHTS_ITER],
-            .bias = wishes.given[DLB_RNN_BIASES],
-            .dst = wishes.given[DLB_RNN_DST],
-            .dst_iter = wishes.given[DLB_RNN_DST_ITER],
-            .dst_iter_c = wishes.given[DLB_RNN_DST_ITER_C],
+            .src = given[DLB_RNN_SRC],
+            .src_iter = given[DLB_RNN_SRC_ITER],
+            .src_iter_c = given[DLB_RNN_SRC_ITER_C],
+            .weights_layer = given[DLB_RNN_WEIGHTS_LAYER],
+            .weights_iter = given[DLB_RNN_WEIGHTS_ITER],
+            .bias = given[DLB_RNN_BIASES],
+            .dst = given[DLB_RNN_DST],
+            .dst_iter = given[DLB_RNN_DST_ITER],
+            .dst_iter_c = given[DLB_RNN_DST_ITER_C],
         };
         code = dlb_onednn_rnn_pd(&recipe.step[0].pd, &rnn, attributes, recipe.engine);
     }
-    enum dlb_status status =
-        code ? dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU")
-             : dlb_onednn_plan_make(&recipe, plan, error);
-    dlb_onednn_recipe_release(&recipe);
+    if (s->train) {
+        recipe.operand[recipe.operands_n].tensor = DLB_ONEDNN_OWN;
+        add_use(&recipe, DNNL_ARG_WORKSPACE, recipe.operands_n++);
+    }
+    status = code ? dlb_onednn_fail(error, code, cell->doing)
+                  : dlb_onednn_plan_make(&recipe, plan, error);
     for (int i = 0; i < OPERANDS; i++)
         dlb_onednn_md_release(&wishes.md[i]);
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
+    dlb_onednn_recipe_release(&recipe);
     return status;
+}
+
+static void lstm_no_bias(const struct dlb_problem *problem, void *const *tensor,
+                         float *data)
+{
+    struct dlb_rnn_shape s;
+    (void)tensor;
+    dlb_lstm_shape_get(problem, &s);
+    fill_zeros(data, &s);
+}
+
+static void gru_no_bias(const struct dlb_problem *problem, void *const *tensor,
+                        float *data)
+{
+    struct dlb_rnn_shape s;
+    (void)tensor;
+    dlb_gru_shape_get(problem, &s);
+    fill_zeros(data, &s);
 }
 
 enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                 int threads, int formulation, struct dlb_plan **plan,
                                 struct dlb_error *error)
 {
+    static const struct cell cell = {"lstm", "make an LSTM", dnnl_vanilla_lstm,
+                                     lstm_no_bias};
     struct dlb_rnn_shape s;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_lstm_shape_get(problem, &s);
     dlb_op_lstm.tensors(problem, tensor);
-    return make(&s, problem, tensor, threads, formulation, plan, error);
+    return make(problem, &s, &cell, tensor, threads, formulation, plan, error);
 }
 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                int threads, int formulation, struct dlb_plan **plan,
                                struct dlb_error *error)
 {
+    static const struct cell cells[] = {
+        {"gru", "make a GRU", dnnl_vanilla_gru, gru_no_bias},
+        {"gru", "make a GRU that is linear before reset", dnnl_lbr_gru, gru_no_bias},
+    };
     struct dlb_rnn_shape s;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_gru_shape_get(problem, &s);
     dlb_op_gru.tensors(problem, tensor);
-    return make(&s, problem, tensor, threads, formulation, plan, error);
+    return make(problem, &s, &cells[s.lbr], tensor, threads, formulation, plan, error);
 }
