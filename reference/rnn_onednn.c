@@ -12,6 +12,7 @@
 #include "reference_internal.h"
 
 #include <omp.h>
+#include <string.h>
 
 enum { FORMULATIONS = 2, OPERANDS = DLB_RNN_DST_ITER_C + 1 };
 
@@ -31,6 +32,12 @@ static const struct {
     [DLB_RNN_DST_ITER_C] = {DNNL_ARG_DST_ITER_C, dnnl_ldnc, NULL},
 };
 
+/* Of a problem with bias. */
+static int64_t bias_rows(const struct dlb_rnn_shape *s)
+{
+    return s->lbr ? s->gates + 1 : s->gates;
+}
+
 /* The layout asked for; states and bias have but one. */
 static dnnl_format_tag_t wish(int tensor, int formulation)
 {
@@ -46,51 +53,63 @@ static dnnl_format_tag_t wish(int tensor, int formulation)
     }
 }
 
-/* The operands that the problem has, and by tensor the layouts asked for. */
-struct operands {
-    int n;
-    struct dlb_onednn_operand operand[OPERANDS];
-    struct dlb_onednn_md wish[OPERANDS];
-    const struct dlb_onednn_md *given[OPERANDS]; /* into wish; NULL: none */
+/* Layouts asked for; NULL in given for operands that the problem goes without. */
+struct wishes {
+    struct dlb_onednn_md md[OPERANDS];
+    const struct dlb_onednn_md *given[OPERANDS];
 };
 
-static dnnl_status_t make_operands(struct operands *o, const struct dlb_rnn_shape *s,
-                                   const struct dlb_tensor *tensor, int formulation)
+/* What differs between the two operators. */
+struct cell {
+    const char *name, *doing;
+    dnnl_alg_kind_t kind;
+    void (*no_bias)(const struct dlb_problem *problem, void *const *tensor, float *data);
+};
+
+static void fill_zeros(float *data, const struct dlb_rnn_shape *s)
 {
-    dnnl_status_t code = dnnl_success;
-    for (int i = 0; i < OPERANDS && !code; i++) {
-        dnnl_dims_t dims = {0};
-        bool zeros = i == DLB_RNN_BIASES && !s->bias;
-        if (!zeros && !dlb_tensor_elements(&tensor[i]))
-            continue;
-        for (int axis = 0; axis < tensor[i].rank; axis++)
-            dims[axis] = tensor[i].dim[axis];
-        if (zeros)
-            dims[2] = s->lbr ? s->gates + 1 : s->gates;
-        struct dlb_onednn_operand *operand = &o->operand[o->n++];
-        *operand = (struct dlb_onednn_operand){.argument = kinds[i].argument,
-                                               .tensor = zeros ? DLB_ONEDNN_ZEROS : i,
-                                               .output = tensor[i].role == DLB_OUTPUT,
-                                               .letters = kinds[i].letters};
-        code =
-            dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims, kinds[i].tag);
-        if (!code)
-            code = dlb_onednn_md_make(&o->wish[i], tensor[i].rank, dims,
-                                      wish(i, formulation));
-        o->given[i] = &o->wish[i];
+    memset(data, 0,
+           (size_t)(s->l * s->directions * bias_rows(s) * s->dhc) * sizeof *data);
+}
+
+static void add_use(struct dlb_onednn_recipe *recipe, int argument, int operand)
+{
+    struct dlb_onednn_step *step = &recipe->step[0];
+    step->use[step->uses_n].argument = argument;
+    step->use[step->uses_n++].operand = operand;
+}
+
+/* Operands stand in the recipe at the positions of their tensors. */
+static dnnl_status_t make_operand(struct dlb_onednn_recipe *recipe, struct wishes *wishes,
+                                  const struct dlb_rnn_shape *s, const struct cell *cell,
+                                  const struct dlb_tensor *tensor, int i, int formulation)
+{
+    const bool zeros = i == DLB_RNN_BIASES && !s->bias;
+    struct dlb_onednn_operand *operand = &recipe->operand[i];
+    dnnl_dims_t dims = {0};
+    if (!zeros && !dlb_tensor_elements(tensor))
+        return dnnl_success;
+    for (int axis = 0; axis < tensor->rank; axis++)
+        dims[axis] = tensor->dim[axis];
+    operand->tensor = i;
+    operand->output = tensor->role == DLB_OUTPUT;
+    operand->letters = kinds[i].letters;
+    if (zeros) {
+        dims[2] = bias_rows(s);
+        operand->tensor = DLB_ONEDNN_OWN;
+        operand->fill = cell->no_bias;
     }
+    wishes->given[i] = &wishes->md[i];
+    add_use(recipe, kinds[i].argument, i);
+    dnnl_status_t code =
+        dlb_onednn_md_make(&wishes->md[i], tensor->rank, dims, wish(i, formulation));
+    if (!code && !zeros)
+        code = dlb_onednn_md_make(&operand->canonical, tensor->rank, dims, kinds[i].tag);
     return code;
 }
 
-static void release_operands(struct operands *o)
-{
-    for (int i = 0; i < OPERANDS; i++) {
-        dlb_onednn_md_release(&o->operand[i].canonical);
-        dlb_onednn_md_release(&o->wish[i]);
-    }
-}
-
-static enum dlb_status make(const struct dlb_rnn_shape *s,
+static enum dlb_status make(const struct dlb_problem *problem,
+                            const struct dlb_rnn_shape *s, const struct cell *cell,
                             const struct dlb_tensor *tensor, int threads, int formulation,
                             struct dlb_plan **plan, struct dlb_error *error)
 {
@@ -102,75 +121,95 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
     };
     if (formulation >= FORMULATIONS)
         return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s.",
-                        FORMULATIONS, s->lstm ? "lstm" : "gru");
-    struct operands o = {0};
+                        FORMULATIONS, cell->name);
+    struct dlb_onednn_recipe recipe = {
+        .problem = problem, .threads = threads, .operands_n = OPERANDS, .steps_n = 1};
+    struct wishes wishes = {0};
+    const struct dlb_onednn_md *const *given = wishes.given;
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_engine_t engine = NULL;
-    enum dlb_status status = DLB_OK;
+    enum dlb_status status;
 
     omp_set_num_threads(threads);
-    dnnl_status_t code = dnnl_engine_create(&engine, dnnl_cpu, 0);
-    if (!code)
-        code = make_operands(&o, s, tensor, formulation);
+    dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
+    for (int i = 0; i < OPERANDS && !code; i++)
+        code = make_operand(&recipe, &wishes, s, cell, &tensor[i], i, formulation);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code) {
         struct dlb_onednn_rnn rnn = {
-            .cell = s->lstm  ? dnnl_vanilla_lstm
-                    : s->lbr ? dnnl_lbr_gru
-                             : dnnl_vanilla_gru,
+            .cell = cell->kind,
             .pass = s->train ? dnnl_forward_training : dnnl_forward_inference,
             .direction = directions[s->direction],
-            .src = o.given[DLB_RNN_SRC],
-            .src_iter = o.given[DLB_RNN_SRC_ITER],
-            .src_iter_c = o.given[DLB_RNN_SRC_ITER_C],
-            .weights_layer = o.given[DLB_RNN_WEIGHTS_LAYER],
-            .weights_iter = o.given[DLB_RNN_WEIGHTS_ITER],
-            .bias = o.given[DLB_RNN_BIASES],
-            .dst = o.given[DLB_RNN_DST],
-            .dst_iter = o.given[DLB_RNN_DST_ITER],
-            .dst_iter_c = o.given[DLB_RNN_DST_ITER_C],
+            .src = given[DLB_RNN_SRC],
+            .src_iter = given[DLB_RNN_SRC_ITER],
+            .src_iter_c = given[DLB_RNN_SRC_ITER_C],
+            .weights_layer = given[DLB_RNN_WEIGHTS_LAYER],
+            .weights_iter = given[DLB_RNN_WEIGHTS_ITER],
+            .bias = given[DLB_RNN_BIASES],
+            .dst = given[DLB_RNN_DST],
+            .dst_iter = given[DLB_RNN_DST_ITER],
+            .dst_iter_c = given[DLB_RNN_DST_ITER_C],
         };
-        code = dlb_onednn_rnn_pd(&pd, &rnn, attributes, engine);
+        code = dlb_onednn_rnn_pd(&recipe.step[0].pd, &rnn, attributes, recipe.engine);
     }
-    if (code) {
-        status = dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU");
-        goto out;
+    if (s->train) {
+        recipe.operand[recipe.operands_n].tensor = DLB_ONEDNN_OWN;
+        add_use(&recipe, DNNL_ARG_WORKSPACE, recipe.operands_n++);
     }
-    status = dlb_onednn_plan_make(engine, pd, o.operand, o.n, threads, plan, error);
-    engine = NULL;
-out:
-    release_operands(&o);
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
+    status = code ? dlb_onednn_fail(error, code, cell->doing)
+                  : dlb_onednn_plan_make(&recipe, plan, error);
+    for (int i = 0; i < OPERANDS; i++)
+        dlb_onednn_md_release(&wishes.md[i]);
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
-    if (engine)
-        dnnl_engine_destroy(engine);
+    dlb_onednn_recipe_release(&recipe);
     return status;
+}
+
+static void lstm_no_bias(const struct dlb_problem *problem, void *const *tensor,
+                         float *data)
+{
+    struct dlb_rnn_shape s;
+    (void)tensor;
+    dlb_lstm_shape_get(problem, &s);
+    fill_zeros(data, &s);
+}
+
+static void gru_no_bias(const struct dlb_problem *problem, void *const *tensor,
+                        float *data)
+{
+    struct dlb_rnn_shape s;
+    (void)tensor;
+    dlb_gru_shape_get(problem, &s);
+    fill_zeros(data, &s);
 }
 
 enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                 int threads, int formulation, struct dlb_plan **plan,
                                 struct dlb_error *error)
 {
+    static const struct cell cell = {"lstm", "make an LSTM", dnnl_vanilla_lstm,
+                                     lstm_no_bias};
     struct dlb_rnn_shape s;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_lstm_shape_get(problem, &s);
     dlb_op_lstm.tensors(problem, tensor);
-    return make(&s, tensor, threads, formulation, plan, error);
+    return make(problem, &s, &cell, tensor, threads, formulation, plan, error);
 }
 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                int threads, int formulation, struct dlb_plan **plan,
                                struct dlb_error *error)
 {
+    static const struct cell cells[] = {
+        {"gru", "make a GRU", dnnl_vanilla_gru, gru_no_bias},
+        {"gru", "make a GRU that is linear before reset", dnnl_lbr_gru, gru_no_bias},
+    };
     struct dlb_rnn_shape s;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_gru_shape_get(problem, &s);
     dlb_op_gru.tensors(problem, tensor);
-    return make(&s, tensor, threads, formulation, plan, error);
+    return make(problem, &s, &cells[s.lbr], tensor, threads, formulation, plan, error);
 }
