@@ -96,7 +96,7 @@ dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
 
 /*
  * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
- * src_iter and src_iter_c may be NULL: zeros.  The states of cells are LSTM's only.
+ * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
  */
 struct dlb_onednn_rnn {
     dnnl_alg_kind_t cell;
@@ -128,6 +128,8 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
  * makes of the tensors.
  */
+typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
+                                int64_t elements, float *data);
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;
@@ -135,7 +137,7 @@ struct dlb_onednn_operand {
     struct dlb_onednn_md canonical; /* none without a tensor */
     struct dlb_onednn_md own; /* none: that of the first use; needed where the primitive
                                  does not tell, as for scales */
-    void (*fill)(const struct dlb_problem *problem, void *const *tensor, float *data);
+    dlb_onednn_fill_fn *fill;
 };
 
 enum { DLB_ONEDNN_OWN = -1, DLB_ONEDNN_OPERANDS_MAX = 16, DLB_ONEDNN_STEPS_MAX = 8 };

@@ -13,7 +13,8 @@
 struct operand {
     int tensor;
     bool output;
-    void (*fill)(const struct dlb_problem *problem, void *const *tensor, float *data);
+    dlb_onednn_fill_fn *fill;
+    int64_t elements;        /* of data */
     dnnl_memory_t canonical; /* the caller's tensor, where it is reordered */
     dnnl_memory_t own;       /* the other side of the reorder */
     dnnl_primitive_t reorder;
@@ -64,7 +65,7 @@ static dnnl_status_t bind_operand(struct onednn_plan *self, struct operand *oper
                                   void *const *tensor)
 {
     if (operand->fill)
-        operand->fill(&self->problem, tensor, operand->data);
+        operand->fill(&self->problem, tensor, operand->elements, operand->data);
     if (!operand->reorder)
         return dnnl_success;
     dnnl_status_t code =
@@ -254,6 +255,7 @@ static dnnl_status_t make_operand(struct onednn_plan *self,
         name_layout(&self->plan, own, wanted->letters);
     bool in_place =
         wanted->tensor != DLB_ONEDNN_OWN && dlb_onednn_md_equal(own, &wanted->canonical);
+    operand->elements = (int64_t)(dlb_onednn_md_bytes(own) / sizeof(float));
     if (!in_place)
         code = allocate(self, dlb_onednn_md_bytes(own), &operand->data);
     if (!code && !in_place && wanted->tensor != DLB_ONEDNN_OWN)

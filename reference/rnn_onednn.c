@@ -32,12 +32,6 @@ static const struct {
     [DLB_RNN_DST_ITER_C] = {DNNL_ARG_DST_ITER_C, dnnl_ldnc, NULL},
 };
 
-/* Of a problem with bias. */
-static int64_t bias_rows(const struct dlb_rnn_shape *s)
-{
-    return s->lbr ? s->gates + 1 : s->gates;
-}
-
 /* The layout asked for; states and bias have but one. */
 static dnnl_format_tag_t wish(int tensor, int formulation)
 {
@@ -53,63 +47,67 @@ static dnnl_format_tag_t wish(int tensor, int formulation)
     }
 }
 
-/* Layouts asked for; NULL in given for operands that the problem goes without. */
+/* By tensor the layouts asked for. */
 struct wishes {
-    struct dlb_onednn_md md[OPERANDS];
-    const struct dlb_onednn_md *given[OPERANDS];
+    struct dlb_onednn_md wish[OPERANDS];
+    const struct dlb_onednn_md *given[OPERANDS]; /* into wish; NULL: none */
 };
 
-/* What differs between the two operators. */
-struct cell {
-    const char *name, *doing;
-    dnnl_alg_kind_t kind;
-    void (*no_bias)(const struct dlb_problem *problem, void *const *tensor, float *data);
-};
-
-static void fill_zeros(float *data, const struct dlb_rnn_shape *s)
+static void fill_zeros(const struct dlb_problem *problem, void *const *tensor,
+                       int64_t elements, float *data)
 {
-    memset(data, 0,
-           (size_t)(s->l * s->directions * bias_rows(s) * s->dhc) * sizeof *data);
+    (void)problem, (void)tensor;
+    memset(data, 0, (size_t)elements * sizeof *data);
 }
 
-static void add_use(struct dlb_onednn_recipe *recipe, int argument, int operand)
+/* Returns the operand, for more to be said of it. */
+static struct dlb_onednn_operand *add_operand(struct dlb_onednn_recipe *recipe,
+                                              int argument, int tensor)
 {
     struct dlb_onednn_step *step = &recipe->step[0];
+    struct dlb_onednn_operand *operand = &recipe->operand[recipe->operands_n];
     step->use[step->uses_n].argument = argument;
-    step->use[step->uses_n++].operand = operand;
+    step->use[step->uses_n++].operand = recipe->operands_n++;
+    operand->tensor = tensor;
+    return operand;
 }
 
-/* Operands stand in the recipe at the positions of their tensors. */
-static dnnl_status_t make_operand(struct dlb_onednn_recipe *recipe, struct wishes *wishes,
-                                  const struct dlb_rnn_shape *s, const struct cell *cell,
-                                  const struct dlb_tensor *tensor, int i, int formulation)
+/* The operands that the problem has. */
+static dnnl_status_t make_operands(struct dlb_onednn_recipe *recipe, struct wishes *o,
+                                   const struct dlb_rnn_shape *s,
+                                   const struct dlb_tensor *tensor, int formulation)
 {
-    const bool zeros = i == DLB_RNN_BIASES && !s->bias;
-    struct dlb_onednn_operand *operand = &recipe->operand[i];
-    dnnl_dims_t dims = {0};
-    if (!zeros && !dlb_tensor_elements(tensor))
-        return dnnl_success;
-    for (int axis = 0; axis < tensor->rank; axis++)
-        dims[axis] = tensor->dim[axis];
-    operand->tensor = i;
-    operand->output = tensor->role == DLB_OUTPUT;
-    operand->letters = kinds[i].letters;
-    if (zeros) {
-        dims[2] = bias_rows(s);
-        operand->tensor = DLB_ONEDNN_OWN;
-        operand->fill = cell->no_bias;
+    dnnl_status_t code = dnnl_success;
+    if (s->train)
+        add_operand(recipe, DNNL_ARG_WORKSPACE, DLB_ONEDNN_OWN);
+    for (int i = 0; i < OPERANDS && !code; i++) {
+        dnnl_dims_t dims = {0};
+        bool zeros = i == DLB_RNN_BIASES && !s->bias;
+        if (!zeros && !dlb_tensor_elements(&tensor[i]))
+            continue;
+        for (int axis = 0; axis < tensor[i].rank; axis++)
+            dims[axis] = tensor[i].dim[axis];
+        if (zeros)
+            dims[2] = s->lbr ? s->gates + 1 : s->gates;
+        struct dlb_onednn_operand *operand =
+            add_operand(recipe, kinds[i].argument, zeros ? DLB_ONEDNN_OWN : i);
+        operand->output = tensor[i].role == DLB_OUTPUT;
+        operand->letters = kinds[i].letters;
+        if (zeros)
+            operand->fill = fill_zeros;
+        else
+            code = dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims,
+                                      kinds[i].tag);
+        if (!code)
+            code = dlb_onednn_md_make(&o->wish[i], tensor[i].rank, dims,
+                                      wish(i, formulation));
+        o->given[i] = &o->wish[i];
     }
-    wishes->given[i] = &wishes->md[i];
-    add_use(recipe, kinds[i].argument, i);
-    dnnl_status_t code =
-        dlb_onednn_md_make(&wishes->md[i], tensor->rank, dims, wish(i, formulation));
-    if (!code && !zeros)
-        code = dlb_onednn_md_make(&operand->canonical, tensor->rank, dims, kinds[i].tag);
     return code;
 }
 
 static enum dlb_status make(const struct dlb_problem *problem,
-                            const struct dlb_rnn_shape *s, const struct cell *cell,
+                            const struct dlb_rnn_shape *s,
                             const struct dlb_tensor *tensor, int threads, int formulation,
                             struct dlb_plan **plan, struct dlb_error *error)
 {
@@ -121,95 +119,72 @@ static enum dlb_status make(const struct dlb_problem *problem,
     };
     if (formulation >= FORMULATIONS)
         return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s.",
-                        FORMULATIONS, cell->name);
+                        FORMULATIONS, s->lstm ? "lstm" : "gru");
     struct dlb_onednn_recipe recipe = {
-        .problem = problem, .threads = threads, .operands_n = OPERANDS, .steps_n = 1};
-    struct wishes wishes = {0};
-    const struct dlb_onednn_md *const *given = wishes.given;
+        .problem = problem, .threads = threads, .steps_n = 1};
+    struct wishes o = {0};
     dnnl_primitive_attr_t attributes = NULL;
-    enum dlb_status status;
+    enum dlb_status status = DLB_OK;
 
     omp_set_num_threads(threads);
     dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
-    for (int i = 0; i < OPERANDS && !code; i++)
-        code = make_operand(&recipe, &wishes, s, cell, &tensor[i], i, formulation);
+    if (!code)
+        code = make_operands(&recipe, &o, s, tensor, formulation);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code) {
         struct dlb_onednn_rnn rnn = {
-            .cell = cell->kind,
+            .cell = s->lstm  ? dnnl_vanilla_lstm
+                    : s->lbr ? dnnl_lbr_gru
+                             : dnnl_vanilla_gru,
             .pass = s->train ? dnnl_forward_training : dnnl_forward_inference,
             .direction = directions[s->direction],
-            .src = given[DLB_RNN_SRC],
-            .src_iter = given[DLB_RNN_SRC_ITER],
-            .src_iter_c = given[DLB_RNN_SRC_ITER_C],
-            .weights_layer = given[DLB_RNN_WEIGHTS_LAYER],
-            .weights_iter = given[DLB_RNN_WEIGHTS_ITER],
-            .bias = given[DLB_RNN_BIASES],
-            .dst = given[DLB_RNN_DST],
-            .dst_iter = given[DLB_RNN_DST_ITER],
-            .dst_iter_c = given[DLB_RNN_DST_ITER_C],
+            .src = o.given[DLB_RNN_SRC],
+            .src_iter = o.given[DLB_RNN_SRC_ITER],
+            .src_iter_c = o.given[DLB_RNN_SRC_ITER_C],
+            .weights_layer = o.given[DLB_RNN_WEIGHTS_LAYER],
+            .weights_iter = o.given[DLB_RNN_WEIGHTS_ITER],
+            .bias = o.given[DLB_RNN_BIASES],
+            .dst = o.given[DLB_RNN_DST],
+            .dst_iter = o.given[DLB_RNN_DST_ITER],
+            .dst_iter_c = o.given[DLB_RNN_DST_ITER_C],
         };
         code = dlb_onednn_rnn_pd(&recipe.step[0].pd, &rnn, attributes, recipe.engine);
     }
-    if (s->train) {
-        recipe.operand[recipe.operands_n].tensor = DLB_ONEDNN_OWN;
-        add_use(&recipe, DNNL_ARG_WORKSPACE, recipe.operands_n++);
+    if (code) {
+        status = dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU");
+        goto out;
     }
-    status = code ? dlb_onednn_fail(error, code, cell->doing)
-                  : dlb_onednn_plan_make(&recipe, plan, error);
+    status = dlb_onednn_plan_make(&recipe, plan, error);
+out:
     for (int i = 0; i < OPERANDS; i++)
-        dlb_onednn_md_release(&wishes.md[i]);
+        dlb_onednn_md_release(&o.wish[i]);
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
     dlb_onednn_recipe_release(&recipe);
     return status;
 }
 
-static void lstm_no_bias(const struct dlb_problem *problem, void *const *tensor,
-                         float *data)
-{
-    struct dlb_rnn_shape s;
-    (void)tensor;
-    dlb_lstm_shape_get(problem, &s);
-    fill_zeros(data, &s);
-}
-
-static void gru_no_bias(const struct dlb_problem *problem, void *const *tensor,
-                        float *data)
-{
-    struct dlb_rnn_shape s;
-    (void)tensor;
-    dlb_gru_shape_get(problem, &s);
-    fill_zeros(data, &s);
-}
-
 enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                 int threads, int formulation, struct dlb_plan **plan,
                                 struct dlb_error *error)
 {
-    static const struct cell cell = {"lstm", "make an LSTM", dnnl_vanilla_lstm,
-                                     lstm_no_bias};
     struct dlb_rnn_shape s;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_lstm_shape_get(problem, &s);
     dlb_op_lstm.tensors(problem, tensor);
-    return make(problem, &s, &cell, tensor, threads, formulation, plan, error);
+    return make(problem, &s, tensor, threads, formulation, plan, error);
 }
 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                int threads, int formulation, struct dlb_plan **plan,
                                struct dlb_error *error)
 {
-    static const struct cell cells[] = {
-        {"gru", "make a GRU", dnnl_vanilla_gru, gru_no_bias},
-        {"gru", "make a GRU that is linear before reset", dnnl_lbr_gru, gru_no_bias},
-    };
     struct dlb_rnn_shape s;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_gru_shape_get(problem, &s);
     dlb_op_gru.tensors(problem, tensor);
-    return make(problem, &s, &cells[s.lbr], tensor, threads, formulation, plan, error);
+    return make(problem, &s, tensor, threads, formulation, plan, error);
 }

@@ -24,8 +24,8 @@ static const struct {
     const char *op, *shape;
 } small[] = {
     {"conv", "g2mb2ic6ih7oc10kh3ph1bias1relu1"},
-    {"lstm", "t3mb2slc5dhc7init1dir-concat"},
-    {"gru", "t3mb2slc5dhc7init1dir-sumlbr1"},
+    {"lstm", "l2t3mb2dhc7dir-concatinit1"},
+    {"gru", "l2t3mb2dhc7dir-suminit1lbr1"},
     {"attention", "mb2hq4hk2sq5sk7d8dv6mask-causal"},
     {"batchnorm", "mb2ic5ih3relu1"},
 };
