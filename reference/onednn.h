@@ -96,7 +96,7 @@ dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
 
 /*
  * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
- * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
+ * src_iter and src_iter_c may be NULL: zeros.  The states of cells are LSTM's only.
  */
 struct dlb_onednn_rnn {
     dnnl_alg_kind_t cell;
