@@ -24,6 +24,7 @@ static const struct {
     const char *op, *shape;
 } small[] = {
     {"conv", "g2mb2ic6ih7oc10kh3ph1bias1relu1"},
+    {"attention", "mb2hq4hk2sq5sk7d8mask-buffer"},
 };
 
 static const char *shape_of(const struct dlb_operator *entry)
