@@ -73,22 +73,6 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
 dnnl_status_t dlb_onednn_attributes_make(dnnl_primitive_attr_t *attributes);
 
 /*
- * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
- * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
- */
-struct dlb_onednn_rnn {
-    dnnl_alg_kind_t cell;
-    dnnl_prop_kind_t pass;
-    dnnl_rnn_direction_t direction;
-    const struct dlb_onednn_md *src, *src_iter, *src_iter_c, *weights_layer,
-        *weights_iter, *bias, *dst, *dst_iter, *dst_iter_c;
-};
-dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
-                                const struct dlb_onednn_rnn *rnn,
-                                const_dnnl_primitive_attr_t attributes,
-                                dnnl_engine_t engine);
-
-/*
  * Has a matmul multiply its result by scale.  *argument becomes that under which the scale
  * must be passed once more, as a memory of one element, or 0 where it need not (2.x).
  */
@@ -111,16 +95,28 @@ dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
                                 dnnl_engine_t engine);
 
 /*
+ * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
+ * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
+ */
+struct dlb_onednn_rnn {
+    dnnl_alg_kind_t cell;
+    dnnl_prop_kind_t pass;
+    dnnl_rnn_direction_t direction;
+    const struct dlb_onednn_md *src, *src_iter, *src_iter_c, *weights_layer,
+        *weights_iter, *bias, *dst, *dst_iter, *dst_iter_c;
+};
+dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_rnn *rnn,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine);
+
+/*
  * Name of a layout in the field's letters: letters are those of the logical dims in
  * order ("nchw"), the result is for example nhwc, nChw16c or OIhw16i16o; "opaque" for a
  * layout that only oneDNN knows.
  */
 void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, char *name,
                         size_t bytes);
-
-/* Makes the elements of an operand, in bind, of the canonical tensors. */
-typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
-                                int64_t elements, float *data);
 
 /*
  * One operand of a plan: memory that its steps share.  Each use of it is a view in the
@@ -132,6 +128,8 @@ typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *
  * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
  * makes of the tensors.
  */
+typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
+                                int64_t elements, float *data);
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;

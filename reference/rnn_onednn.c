@@ -47,11 +47,11 @@ static dnnl_format_tag_t wish(int tensor, int formulation)
     }
 }
 
-/* The stand-in for a bias has one row more for gru with lbr. */
-static int64_t bias_rows(const struct dlb_rnn_shape *s)
-{
-    return s->lbr ? s->gates + 1 : s->gates;
-}
+/* By tensor the layouts asked for. */
+struct wishes {
+    struct dlb_onednn_md wish[OPERANDS];
+    const struct dlb_onednn_md *given[OPERANDS]; /* into wish; NULL: none */
+};
 
 static void fill_zeros(const struct dlb_problem *problem, void *const *tensor,
                        int64_t elements, float *data)
@@ -60,56 +60,54 @@ static void fill_zeros(const struct dlb_problem *problem, void *const *tensor,
     memset(data, 0, (size_t)elements * sizeof *data);
 }
 
-/* The layouts asked for, by tensor; given: into md, NULL for none. */
-struct wishes {
-    struct dlb_onednn_md md[OPERANDS];
-    const struct dlb_onednn_md *given[OPERANDS];
-};
-
-/* Operands are numbered as tensors, the workspace of training behind them. */
-static dnnl_status_t add_operands(struct dlb_onednn_recipe *recipe,
-                                  const struct dlb_rnn_shape *s,
-                                  const struct dlb_tensor *tensor, int formulation,
-                                  struct wishes *wishes)
+/* Returns the operand, for more to be said of it. */
+static struct dlb_onednn_operand *add_operand(struct dlb_onednn_recipe *recipe,
+                                              int argument, int tensor)
 {
     struct dlb_onednn_step *step = &recipe->step[0];
+    struct dlb_onednn_operand *operand = &recipe->operand[recipe->operands_n];
+    step->use[step->uses_n].argument = argument;
+    step->use[step->uses_n++].operand = recipe->operands_n++;
+    operand->tensor = tensor;
+    return operand;
+}
+
+/* The operands that the problem has. */
+static dnnl_status_t make_operands(struct dlb_onednn_recipe *recipe, struct wishes *o,
+                                   const struct dlb_rnn_shape *s,
+                                   const struct dlb_tensor *tensor, int formulation)
+{
     dnnl_status_t code = dnnl_success;
+    if (s->train)
+        add_operand(recipe, DNNL_ARG_WORKSPACE, DLB_ONEDNN_OWN);
     for (int i = 0; i < OPERANDS && !code; i++) {
-        struct dlb_onednn_operand *operand = &recipe->operand[i];
         dnnl_dims_t dims = {0};
-        bool none = i == DLB_RNN_BIASES && !s->bias;
-        if (!none && !dlb_tensor_elements(&tensor[i]))
+        bool zeros = i == DLB_RNN_BIASES && !s->bias;
+        if (!zeros && !dlb_tensor_elements(&tensor[i]))
             continue;
         for (int axis = 0; axis < tensor[i].rank; axis++)
             dims[axis] = tensor[i].dim[axis];
-        if (none)
-            dims[2] = bias_rows(s);
-        *operand = (struct dlb_onednn_operand){.tensor = none ? DLB_ONEDNN_OWN : i,
-                                               .output = tensor[i].role == DLB_OUTPUT,
-                                               .letters = kinds[i].letters};
-        if (none)
+        if (zeros)
+            dims[2] = s->lbr ? s->gates + 1 : s->gates;
+        struct dlb_onednn_operand *operand =
+            add_operand(recipe, kinds[i].argument, zeros ? DLB_ONEDNN_OWN : i);
+        operand->output = tensor[i].role == DLB_OUTPUT;
+        operand->letters = kinds[i].letters;
+        if (zeros)
             operand->fill = fill_zeros;
         else
             code = dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims,
                                       kinds[i].tag);
         if (!code)
-            code = dlb_onednn_md_make(&wishes->md[i], tensor[i].rank, dims,
+            code = dlb_onednn_md_make(&o->wish[i], tensor[i].rank, dims,
                                       wish(i, formulation));
-        wishes->given[i] = &wishes->md[i];
-        step->use[step->uses_n].argument = kinds[i].argument;
-        step->use[step->uses_n++].operand = i;
-    }
-    recipe->operands_n = OPERANDS + s->train;
-    if (s->train) {
-        recipe->operand[OPERANDS].tensor = DLB_ONEDNN_OWN;
-        step->use[step->uses_n].argument = DNNL_ARG_WORKSPACE;
-        step->use[step->uses_n++].operand = OPERANDS;
+        o->given[i] = &o->wish[i];
     }
     return code;
 }
 
-static enum dlb_status make(const struct dlb_rnn_shape *s,
-                            const struct dlb_problem *problem,
+static enum dlb_status make(const struct dlb_problem *problem,
+                            const struct dlb_rnn_shape *s,
                             const struct dlb_tensor *tensor, int threads, int formulation,
                             struct dlb_plan **plan, struct dlb_error *error)
 {
@@ -124,13 +122,14 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
                         FORMULATIONS, s->lstm ? "lstm" : "gru");
     struct dlb_onednn_recipe recipe = {
         .problem = problem, .threads = threads, .steps_n = 1};
-    struct wishes wishes = {0};
+    struct wishes o = {0};
     dnnl_primitive_attr_t attributes = NULL;
+    enum dlb_status status = DLB_OK;
 
     omp_set_num_threads(threads);
     dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
     if (!code)
-        code = add_operands(&recipe, s, tensor, formulation, &wishes);
+        code = make_operands(&recipe, &o, s, tensor, formulation);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code) {
@@ -140,26 +139,29 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
                              : dnnl_vanilla_gru,
             .pass = s->train ? dnnl_forward_training : dnnl_forward_inference,
             .direction = directions[s->direction],
-            .src = wishes.given[DLB_RNN_SRC],
-            .src_iter = wishes.given[DLB_RNN_SRC_ITER],
-            .src_iter_c = wishes.given[DLB_RNN_SRC_ITER_C],
-            .weights_layer = wishes.given[DLB_RNN_WEIGHTS_LAYER],
-            .weights_iter = wishes.given[DLB_RNN_WEIGHTS_ITER],
-            .bias = wishes.given[DLB_RNN_BIASES],
-            .dst = wishes.given[DLB_RNN_DST],
-            .dst_iter = wishes.given[DLB_RNN_DST_ITER],
-            .dst_iter_c = wishes.given[DLB_RNN_DST_ITER_C],
+            .src = o.given[DLB_RNN_SRC],
+            .src_iter = o.given[DLB_RNN_SRC_ITER],
+            .src_iter_c = o.given[DLB_RNN_SRC_ITER_C],
+            .weights_layer = o.given[DLB_RNN_WEIGHTS_LAYER],
+            .weights_iter = o.given[DLB_RNN_WEIGHTS_ITER],
+            .bias = o.given[DLB_RNN_BIASES],
+            .dst = o.given[DLB_RNN_DST],
+            .dst_iter = o.given[DLB_RNN_DST_ITER],
+            .dst_iter_c = o.given[DLB_RNN_DST_ITER_C],
         };
         code = dlb_onednn_rnn_pd(&recipe.step[0].pd, &rnn, attributes, recipe.engine);
     }
-    enum dlb_status status =
-        code ? dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU")
-             : dlb_onednn_plan_make(&recipe, plan, error);
-    dlb_onednn_recipe_release(&recipe);
+    if (code) {
+        status = dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU");
+        goto out;
+    }
+    status = dlb_onednn_plan_make(&recipe, plan, error);
+out:
     for (int i = 0; i < OPERANDS; i++)
-        dlb_onednn_md_release(&wishes.md[i]);
+        dlb_onednn_md_release(&o.wish[i]);
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
+    dlb_onednn_recipe_release(&recipe);
     return status;
 }
 
@@ -172,7 +174,7 @@ enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa 
     (void)isa;
     dlb_lstm_shape_get(problem, &s);
     dlb_op_lstm.tensors(problem, tensor);
-    return make(&s, problem, tensor, threads, formulation, plan, error);
+    return make(problem, &s, tensor, threads, formulation, plan, error);
 }
 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
@@ -184,5 +186,5 @@ enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa i
     (void)isa;
     dlb_gru_shape_get(problem, &s);
     dlb_op_gru.tensors(problem, tensor);
-    return make(&s, problem, tensor, threads, formulation, plan, error);
+    return make(problem, &s, tensor, threads, formulation, plan, error);
 }

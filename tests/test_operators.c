@@ -24,7 +24,10 @@ static const struct {
     const char *op, *shape;
 } small[] = {
     {"conv", "g2mb2ic6ih7oc10kh3ph1bias1relu1"},
-    {"attention", "mb2hq4hk2sq5sk7d8mask-buffer"},
+    {"lstm", "l2t3mb2dhc7dir-concatinit1"},
+    {"gru", "l2t3mb2dhc7dir-suminit1lbr1"},
+    {"attention", "mb2hq4hk2sq5sk7d8dv6mask-causal"},
+    {"batchnorm", "mb2ic5ih3relu1"},
 };
 
 static const char *shape_of(const struct dlb_operator *entry)

@@ -231,6 +231,10 @@ static const struct {
     {"bert", 12, 216, 0},
     {"llama_attention", 8, 248, 0},
     {"long_context", 4, 48, 0},
+    {"deepbench_lstm_full", 37, 37, 0},
+    {"gnmt", 18, 18, 0},
+    {"deepbench_gru_full", 73, 73, 0},
+    {"deepspeech2", 3, 3, 0},
 };
 
 static double padded_flop(const struct dlb_case *one)
