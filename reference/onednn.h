@@ -118,6 +118,10 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
 void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, char *name,
                         size_t bytes);
 
+/* Makes the elements of an operand in bind, from the canonical tensors. */
+typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
+                                int64_t elements, float *data);
+
 /*
  * One operand of a plan: memory that its steps share.  Each use of it is a view in the
  * layout that the primitive wants; all uses are of the same elements in the same order.
@@ -128,8 +132,6 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
  * makes of the tensors.
  */
-typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
-                                int64_t elements, float *data);
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;
