@@ -62,6 +62,16 @@ static inline int64_t dlb_round_up(int64_t a, int64_t b)
     return dlb_div_up(a, b) * b;
 }
 
+/* A well mixed number of key and index: the finaliser of SplitMix64 (Steele, Lea, Flood
+ * 2014) over a counter. */
+static inline uint64_t dlb_hash(uint64_t key, uint64_t index)
+{
+    uint64_t x = key + index * 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
 /* The share [*begin, *end) of n items that worker rank of size gets: contiguous, sizes
  * differ by at most one, the first workers get the larger ones. */
 static inline void dlb_share(int64_t n, int rank, int size, int64_t *begin, int64_t *end)

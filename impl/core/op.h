@@ -21,12 +21,17 @@ enum {
     DLB_DIM_UNSET = INT32_MIN /* a dim that the descriptor did not name */
 };
 
-/* One dim of the descriptor grammar: key followed by a whole number, "ic64". */
+/*
+ * One dim of the descriptor grammar: key followed by a whole number, "ic64".  When names
+ * is not NULL the dim is an enumeration of max + 1 words: value v is written as
+ * key-names[v], "dir-sum".
+ */
 struct dlb_dim_def {
     const char *key;
     int64_t min, max; /* what is accepted */
     int64_t fallback; /* value when not named, or DLB_DIM_UNSET: complete() derives it */
     const char *meaning; /* one line of help */
+    const char *const *names;
 };
 
 /*
@@ -54,14 +59,27 @@ struct dlb_target {
     size_t l3_bytes;            /* share of one thread of the team */
 };
 
-enum dlb_role { DLB_INPUT, DLB_PARAMETER, DLB_OUTPUT };
+/* DLB_KEPT: an output that a training pass keeps for the backward pass, each
+ * implementation in its own form; fetch brings it into the canonical one where
+ * plan->fetches_kept says so. */
+enum dlb_role { DLB_INPUT, DLB_PARAMETER, DLB_OUTPUT, DLB_KEPT };
 
-/* How verify fills an input; see bench/measure/verify.h. */
+/* True for what a plan writes. */
+static inline bool dlb_role_written(enum dlb_role role)
+{
+    return role == DLB_OUTPUT || role == DLB_KEPT;
+}
+
+/* How an input is filled with whole numbers; see bench/measure/buffers.h. */
 enum dlb_fill { DLB_FILL_ACTIVATION, DLB_FILL_WEIGHT, DLB_FILL_BIAS };
+
+/* The two fills of verification; see bench/measure/verify.h. */
+enum dlb_fill_kind { DLB_FILL_EXACT, DLB_FILL_DENSE, DLB_FILL_KINDS };
 
 /*
  * One operand in its canonical layout: dense, row-major in the order of dim[].  This is
- * the layout in which the plain definition, native and oneDNN results are compared.
+ * the layout in which the plain definition, native and oneDNN results are compared.  An
+ * operand that a problem goes without may keep its position, with a dim of 0.
  */
 struct dlb_tensor {
     const char *name;   /* src, weights, bias, dst, … */
@@ -70,6 +88,7 @@ struct dlb_tensor {
     enum dlb_fill fill;
     int rank;
     int64_t dim[DLB_RANK_MAX];
+    float low, high; /* of the dense fill, uniform in [low, high); both 0: [-1, 1) */
 };
 
 int64_t dlb_tensor_elements(const struct dlb_tensor *tensor);
@@ -113,8 +132,15 @@ struct dlb_op {
      * tensor pointer arrays of plans. */
     int (*tensors)(const struct dlb_problem *problem, struct dlb_tensor *tensor);
 
-    /* Length of the reduction behind each output element, for exact fills and bounds. */
+    /* Length of the reduction behind each output element, for the density of exact
+     * fills.  NULL: no fill of whole numbers is exact in this operator, and the dense one
+     * does for both. */
     int64_t (*reduction)(const struct dlb_problem *problem);
+
+    /* NULL, or the operator's own fill: elements [begin, end) of tensor number t, made
+     * from dlb_hash(seed, position).  Returns false for the generic fill. */
+    bool (*fill)(const struct dlb_problem *problem, int t, enum dlb_fill_kind kind,
+                 uint64_t seed, int64_t begin, int64_t end, float *data);
 
     /* Raw search space for this problem on this target, in a fixed order. */
     void (*enumerate)(const struct dlb_problem *problem, const struct dlb_target *target,

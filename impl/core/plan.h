@@ -7,8 +7,9 @@
  *   bind    set-up outside the timed part: packs or reorders inputs and parameters out of
  *           the canonical tensors, first-touches scratch.  May be called again.
  *   run     the timed part: reads what bind prepared, writes the output.  Any number of
- * times. fetch   brings the outputs into the canonical tensors (a no-op where run wrote
- * there) release
+ *           times.
+ *   fetch   brings the outputs into the canonical tensors (a no-op where run wrote there)
+ *   release
  *
  * tensor[] has one pointer per operand, in the order of op->tensors(), in canonical
  * layout, aligned to DLB_ALIGN.  A plan may keep and use these pointers until release.
@@ -39,6 +40,7 @@ struct dlb_plan_class {
 struct dlb_plan {
     const struct dlb_plan_class *class;
     int threads;
+    bool fetches_kept;      /* fetch also fills the tensors of role DLB_KEPT */
     size_t workspace_bytes; /* packed parameters, reordered activations and scratch */
     char version[32];   /* of the implementation: 2.6.3; ours is the project's version */
     char algorithm[64]; /* direct, gemm-1x1, …; for oneDNN the implementation string */
