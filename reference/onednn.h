@@ -60,6 +60,26 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
                                  const_dnnl_primitive_attr_t attributes,
                                  dnnl_engine_t engine);
 
+/* Attributes that every primitive here has: the user's scratchpad, float32 throughout.
+ * The caller destroys them. */
+dnnl_status_t dlb_onednn_attributes_make(dnnl_primitive_attr_t *attributes);
+
+/*
+ * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
+ * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
+ */
+struct dlb_onednn_rnn {
+    dnnl_alg_kind_t cell;
+    dnnl_prop_kind_t pass;
+    dnnl_rnn_direction_t direction;
+    const struct dlb_onednn_md *src, *src_iter, *src_iter_c, *weights_layer,
+        *weights_iter, *bias, *dst, *dst_iter, *dst_iter_c;
+};
+dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_rnn *rnn,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine);
+
 /*
  * Name of a layout in the field's letters: letters are those of the logical dims in
  * order ("nchw"), the result is for example nhwc, nChw16c or OIhw16i16o; "opaque" for a
@@ -72,17 +92,19 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * back into. */
 struct dlb_onednn_operand {
     int argument; /* DNNL_ARG_… */
-    int tensor;   /* position in the tensor array of plans */
+    int tensor;   /* position in the tensor array of plans, or DLB_ONEDNN_ZEROS */
     bool output;
     const char *letters; /* of the logical dims, for plan->layout; NULL leaves it out */
     struct dlb_onednn_md canonical;
 };
-enum { DLB_ONEDNN_OPERANDS_MAX = 16 };
+/* DLB_ONEDNN_ZEROS: an input that the problem goes without but the primitive does not. */
+enum { DLB_ONEDNN_OPERANDS_MAX = 16, DLB_ONEDNN_ZEROS = -1 };
 
 /*
  * A plan of class "onednn" that executes the primitive of pd.  engine, on which pd
  * was created, is taken over, on failure too; pd and the operands' descriptors remain the
- * caller's.  pd must want a user's scratchpad.  threads: those that pd was created for.
+ * caller's.  pd must want a user's scratchpad; that and a workspace, where pd has one, are
+ * the plan's.  threads: those that pd was created for.
  */
 enum dlb_status dlb_onednn_plan_make(dnnl_engine_t engine, const_dnnl_primitive_desc_t pd,
                                      const struct dlb_onednn_operand *operands,

@@ -99,3 +99,27 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
         conv->strides, conv->dilations, conv->padding_begin, conv->padding_end,
         attributes);
 }
+
+static const_dnnl_memory_desc_t desc_of(const struct dlb_onednn_md *md)
+{
+    return md ? md->desc : NULL;
+}
+
+dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_rnn *rnn,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine)
+{
+    if (rnn->cell == dnnl_vanilla_lstm)
+        return dnnl_lstm_forward_primitive_desc_create(
+            pd, engine, rnn->pass, rnn->direction, desc_of(rnn->src),
+            desc_of(rnn->src_iter), desc_of(rnn->src_iter_c), desc_of(rnn->weights_layer),
+            desc_of(rnn->weights_iter), NULL, NULL, desc_of(rnn->bias), desc_of(rnn->dst),
+            desc_of(rnn->dst_iter), desc_of(rnn->dst_iter_c), dnnl_rnn_flags_undef,
+            attributes);
+    return (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_forward_primitive_desc_create
+                                      : dnnl_gru_forward_primitive_desc_create)(
+        pd, engine, rnn->pass, rnn->direction, desc_of(rnn->src), desc_of(rnn->src_iter),
+        desc_of(rnn->weights_layer), desc_of(rnn->weights_iter), desc_of(rnn->bias),
+        desc_of(rnn->dst), desc_of(rnn->dst_iter), dnnl_rnn_flags_undef, attributes);
+}

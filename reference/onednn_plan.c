@@ -16,6 +16,22 @@ struct operand {
     dnnl_memory_t own;       /* what the primitive gets; canonical where layouts agree */
     dnnl_primitive_t reorder;
     void *data; /* of own, unless it is canonical */
+    size_t bytes;
+};
+
+/* What a primitive needs besides its operands. */
+enum { SCRATCHPAD, WORKSPACE, HIDDEN };
+static const struct {
+    dnnl_query_t query;
+    int argument;
+} hidden_kinds[HIDDEN] = {
+    [SCRATCHPAD] = {dnnl_query_scratchpad_md, DNNL_ARG_SCRATCHPAD},
+    [WORKSPACE] = {dnnl_query_workspace_md, DNNL_ARG_WORKSPACE},
+};
+
+struct hidden {
+    dnnl_memory_t memory;
+    void *data;
 };
 
 struct onednn_plan {
@@ -23,14 +39,24 @@ struct onednn_plan {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     dnnl_primitive_t primitive;
-    dnnl_memory_t scratchpad;
-    void *scratch;
+    struct hidden hidden[HIDDEN];
     int operands_n;
     struct operand operands[DLB_ONEDNN_OPERANDS_MAX];
     int arguments_n;
-    dnnl_exec_arg_t arguments[DLB_ONEDNN_OPERANDS_MAX + 1];
+    dnnl_exec_arg_t arguments[DLB_ONEDNN_OPERANDS_MAX + HIDDEN];
     dnnl_status_t run_status;
 };
+
+dnnl_status_t dlb_onednn_attributes_make(dnnl_primitive_attr_t *attributes)
+{
+    dnnl_status_t code = dnnl_primitive_attr_create(attributes);
+    if (!code)
+        code = dnnl_primitive_attr_set_scratchpad_mode(*attributes,
+                                                       dnnl_scratchpad_mode_user);
+    if (!code)
+        code = dnnl_primitive_attr_set_fpmath_mode(*attributes, dnnl_fpmath_mode_strict);
+    return code;
+}
 
 static dnnl_status_t reorder(struct onednn_plan *self, const struct operand *operand,
                              dnnl_memory_t from, dnnl_memory_t to)
@@ -49,6 +75,10 @@ static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
     omp_set_num_threads(plan->threads);
     for (int i = 0; i < self->operands_n; i++) {
         struct operand *operand = &self->operands[i];
+        if (operand->tensor == DLB_ONEDNN_ZEROS) {
+            memset(operand->data, 0, operand->bytes);
+            continue;
+        }
         dnnl_status_t code =
             dnnl_memory_set_data_handle(operand->canonical, tensor[operand->tensor]);
         if (!code && operand->reorder && !operand->output)
@@ -107,9 +137,11 @@ static void onednn_release(struct dlb_plan *plan)
     }
     if (self->primitive)
         dnnl_primitive_destroy(self->primitive);
-    if (self->scratchpad)
-        dnnl_memory_destroy(self->scratchpad);
-    dlb_free(self->scratch);
+    for (int i = 0; i < HIDDEN; i++) {
+        if (self->hidden[i].memory)
+            dnnl_memory_destroy(self->hidden[i].memory);
+        dlb_free(self->hidden[i].data);
+    }
     if (self->stream)
         dnnl_stream_destroy(self->stream);
     if (self->engine)
@@ -143,7 +175,11 @@ static dnnl_status_t make_operand(struct onednn_plan *self, struct operand *oper
                                   const struct dlb_onednn_operand *wanted,
                                   const struct dlb_onednn_md *md)
 {
-    *operand = (struct operand){.tensor = wanted->tensor, .output = wanted->output};
+    *operand = (struct operand){.tensor = wanted->tensor,
+                                .output = wanted->output,
+                                .bytes = dlb_onednn_md_bytes(md)};
+    if (wanted->tensor == DLB_ONEDNN_ZEROS)
+        return own_memory(self, md, &operand->own, &operand->data);
     dnnl_status_t code =
         dlb_onednn_memory_make(&operand->canonical, &wanted->canonical, self->engine);
     if (code)
@@ -188,17 +224,18 @@ static dnnl_status_t make_operands(struct onednn_plan *self,
     return dnnl_success;
 }
 
-static dnnl_status_t make_scratchpad(struct onednn_plan *self,
-                                     const_dnnl_primitive_desc_t pd)
+static dnnl_status_t make_hidden(struct onednn_plan *self, const_dnnl_primitive_desc_t pd,
+                                 int kind)
 {
+    struct hidden *hidden = &self->hidden[kind];
     struct dlb_onednn_md md = {0};
-    dnnl_status_t code = dlb_onednn_md_of(&md, pd, dnnl_query_scratchpad_md, 0);
+    dnnl_status_t code = dlb_onednn_md_of(&md, pd, hidden_kinds[kind].query, 0);
     if (code)
         return code;
     if (dlb_onednn_md_bytes(&md)) {
-        code = own_memory(self, &md, &self->scratchpad, &self->scratch);
+        code = own_memory(self, &md, &hidden->memory, &hidden->data);
         self->arguments[self->arguments_n++] =
-            (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, self->scratchpad};
+            (dnnl_exec_arg_t){hidden_kinds[kind].argument, hidden->memory};
     }
     dlb_onednn_md_release(&md);
     return code;
@@ -238,8 +275,8 @@ enum dlb_status dlb_onednn_plan_make(dnnl_engine_t engine, const_dnnl_primitive_
         dnnl_stream_create(&self->stream, engine, dnnl_stream_default_flags);
     if (!code)
         code = make_operands(self, pd, operands, operands_n);
-    if (!code)
-        code = make_scratchpad(self, pd);
+    for (int i = 0; i < HIDDEN && !code; i++)
+        code = make_hidden(self, pd, i);
     if (!code)
         code = dnnl_primitive_create(&self->primitive, pd);
     if (code) {
