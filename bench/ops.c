@@ -1,11 +1,14 @@
 #include "ops.h"
 
 #include "ops/conv.h"
+#include "ops/rnn.h"
 
 #include <string.h>
 
 const struct dlb_operator dlb_operators[] = {
     {&dlb_op_conv, &dlb_reference_conv, "resnet50.csv"},
+    {&dlb_op_lstm, &dlb_reference_lstm, "smoke.csv"},
+    {&dlb_op_gru, &dlb_reference_gru, "smoke.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

@@ -81,8 +81,7 @@ DLB_INLINE void lstm_block(const struct block *b)
     int64_t at = b->row * c->cell_ld + b->unit;
     vec input = v_sigmoid(sum(b, 0, 0)), forget = v_sigmoid(sum(b, 1, 1));
     vec candidate = v_tanh(sum(b, 2, 2)), output = v_sigmoid(sum(b, 3, 3));
-    vec cell =
-        v_fma(forget, load(c->cell_from + at, b->lanes), v_mul(input, candidate));
+    vec cell = v_fma(forget, load(c->cell_from + at, b->lanes), v_mul(input, candidate));
     store(c->cell + at, cell, b->lanes);
     put_state(b, v_mul(output, v_tanh(cell)));
     keep_gate(b, 0, input);
@@ -136,12 +135,12 @@ DLB_INLINE void gru_state_block(const struct block *b)
     {                                                                                    \
         const int64_t whole = c->units / VLEN * VLEN;                                    \
         for (int64_t row = 0; row < c->rows; row++) {                                    \
-            struct block b = {c, c->x + row * c->x_ld, c->u + row * c->u_ld,             \
-                              row, 0, VLEN};                                             \
+            struct block b = {c,   c->x + row * c->x_ld, c->u + row * c->u_ld, row, 0,   \
+                              VLEN};                                                     \
             for (; b.unit < whole; b.unit += VLEN) {                                     \
                 name##_block(&b);                                                        \
-                b.x += (x_gates) * VLEN;                                                 \
-                b.u += (u_gates) * VLEN;                                                 \
+                b.x += (x_gates)*VLEN;                                                   \
+                b.u += (u_gates)*VLEN;                                                   \
             }                                                                            \
             b.lanes = (int)(c->units - whole);                                           \
             if (b.lanes)                                                                 \

@@ -79,7 +79,7 @@ struct rnn {
     int64_t lower;  /* [d][2][t][n][state_ld]: what a layer hands to the next one */
     int64_t joined; /* [t][n][dhc]: sum's second direction */
     int64_t x_ld, x_elements, z_elements;
-    int64_t x, z; /* [thread] */
+    int64_t x, z;                 /* [thread] */
     struct dlb_barrier *barriers; /* [directions][rows] of the grid */
     void *tensor[DLB_RNN_TENSORS];
 };
@@ -95,11 +95,11 @@ struct part {
 static struct part part_make(const struct rnn *p, const struct dlb_team *team)
 {
     const struct dlb_rnn_grid *grid = &p->grid;
-    int column = team->rank % grid->columns, row = team->rank / grid->columns % grid->rows,
+    int column = team->rank % grid->columns,
+        row = team->rank / grid->columns % grid->rows,
         direction = team->rank / grid->columns / grid->rows;
     struct part part = {
-        .group = {column, grid->columns,
-                  &p->barriers[direction * grid->rows + row]},
+        .group = {column, grid->columns, &p->barriers[direction * grid->rows + row]},
         .x = p->memory + p->x + team->rank * p->x_elements,
         .z = p->memory + p->z + team->rank * p->z_elements,
     };
@@ -279,7 +279,8 @@ static void multiply(const struct rnn *p, const struct product *q, int64_t begin
 {
     const int64_t width = p->nv * p->lanes;
     for (int64_t i = 0; i < end - begin; i++) {
-        int64_t panel = back ? end - 1 - i : begin + i, next = back ? panel - 1 : panel + 1;
+        int64_t panel = back ? end - 1 - i : begin + i,
+                next = back ? panel - 1 : panel + 1;
         bool fetch = p->fetch_panel && next >= q->panels[0] && next < q->panels[1];
         multiply_panel(p, q, panel, q->c + (panel - begin) * width,
                        fetch ? q->packed + next * width * q->m->k : NULL);
@@ -325,9 +326,8 @@ static struct place between(const struct rnn *p, int64_t l, int64_t d)
         return (struct place){(float *)p->tensor[DLB_RNN_STATES] +
                                   (l * s->directions + d) * s->t * s->mb * s->dhc,
                               s->dhc};
-    return (struct place){p->memory + p->lower +
-                              (d * 2 + l % 2) * s->t * s->mb * p->state_ld,
-                          p->state_ld};
+    return (struct place){
+        p->memory + p->lower + (d * 2 + l % 2) * s->t * s->mb * p->state_ld, p->state_ld};
 }
 
 static struct walk walk_make(const struct rnn *p, const struct part *part, int64_t l,
@@ -348,7 +348,8 @@ static struct walk walk_make(const struct rnn *p, const struct part *part, int64
     if (l + 1 == s->l) {
         bool second = s->direction == DLB_RNN_SUM && d == 1;
         if (!second)
-            w.out[1] = (struct place){(float *)p->tensor[DLB_RNN_DST] + d * s->dhc, s->dlc};
+            w.out[1] =
+                (struct place){(float *)p->tensor[DLB_RNN_DST] + d * s->dhc, s->dlc};
         else if (!s->train)
             w.out[1] = (struct place){p->memory + p->joined, s->dhc};
     }
@@ -429,7 +430,8 @@ static void multiply_input(struct walk *w, int64_t begin, int64_t end)
     q->ldc = p->x_ld;
     for (int64_t i = 0; i < n; i += block) {
         int64_t sets = dlb_min(block, n - i);
-        q->a = w->input.base + (begin * p->s.mb + part->rows[0]) * w->input.ld + i * a_set;
+        q->a =
+            w->input.base + (begin * p->s.mb + part->rows[0]) * w->input.ld + i * a_set;
         q->c = part->x + i * own * p->x_ld;
         q->sets = dense ? 1 : sets;
         q->rows = dense ? sets : own;
@@ -464,10 +466,11 @@ static void step_group(struct walk *w, enum dlb_rnn_product product,
         call.cell_from += unit;
     if (call.gates)
         call.gates += unit;
-    dlb_rnn_cell_fn *const cell = p->s.lstm                            ? p->kernels->lstm
-                                  : p->s.lbr                           ? p->kernels->gru_linear
-                                  : product == DLB_RNN_PRODUCT_STATE ? p->kernels->gru_reset
-                                                                       : p->kernels->gru_state;
+    dlb_rnn_cell_fn *const cell = p->s.lstm  ? p->kernels->lstm
+                                  : p->s.lbr ? p->kernels->gru_linear
+                                  : product == DLB_RNN_PRODUCT_STATE
+                                      ? p->kernels->gru_reset
+                                      : p->kernels->gru_state;
     cell(&call);
 }
 
@@ -506,8 +509,7 @@ static void step(struct walk *w, int64_t number, int64_t t, const float *x)
             call.cell_from = cells + before * s->dhc;
     }
     if (s->train)
-        call.gates =
-            kept(w, DLB_RNN_GATES, call.gates_ld).base + at * call.gates_ld;
+        call.gates = kept(w, DLB_RNN_GATES, call.gates_ld).base + at * call.gates_ld;
     bool back = number % 2;
     int64_t groups = part_idle(part)
                          ? 0
@@ -522,7 +524,8 @@ static void step(struct walk *w, int64_t number, int64_t t, const float *x)
         q->rows = part->rows_n;
         q->c = part->z;
         for (int64_t i = 0; i < groups; i++) {
-            int64_t first = part->blocks[0] + (back ? groups - 1 - i : i) * p->group_blocks;
+            int64_t first =
+                part->blocks[0] + (back ? groups - 1 - i : i) * p->group_blocks;
             int64_t blocks[] = {first, dlb_min(part->blocks[1], first + p->group_blocks)};
             step_group(w, product, blocks, back, &call);
         }
@@ -553,8 +556,7 @@ static void join(const struct rnn *p, const int64_t *rows, const int64_t *units)
 {
     const struct dlb_rnn_shape *s = &p->s;
     float *dst = p->tensor[DLB_RNN_DST];
-    const float *second =
-        s->train ? between(p, s->l - 1, 1).base : p->memory + p->joined;
+    const float *second = s->train ? between(p, s->l - 1, 1).base : p->memory + p->joined;
     for (int64_t row = rows[0]; row < rows[1]; row++)
         for (int64_t i = row * s->dhc + units[0]; i < row * s->dhc + units[1]; i++)
             dst[i] += second[i];
@@ -640,15 +642,15 @@ static void reserve_states(struct rnn *p, int threads)
     p->state_ld = dlb_round_up(s->dhc, LINE) + LINE;
     int64_t rows = s->directions * s->mb * p->state_ld,
             rows_own = dlb_div_up(s->mb, p->grid.rows),
-            blocks_own = p->together * dlb_div_up(dlb_div_up(p->blocks, p->together),
-                                                  p->grid.columns);
+            blocks_own = p->together *
+                         dlb_div_up(dlb_div_up(p->blocks, p->together), p->grid.columns);
     bool plain = p->matrix[DLB_RNN_PRODUCT_RESET].gates.n > 0;
     p->state = reserve(p, 2 * rows);
     p->reset = reserve(p, plain ? rows : 0);
     p->update = reserve(p, plain ? rows : 0);
     p->lower = reserve(p, s->l > 1 && !s->train ? 2 * s->t * rows : 0);
-    p->joined = reserve(p, s->direction == DLB_RNN_SUM && !s->train ? s->t * s->mb * s->dhc
-                                                                     : 0);
+    p->joined =
+        reserve(p, s->direction == DLB_RNN_SUM && !s->train ? s->t * s->mb * s->dhc : 0);
     p->x_ld = dlb_round_up(blocks_own * s->gates * p->lanes, LINE) + LINE;
     p->x_elements = p->merge * rows_own * p->x_ld;
     p->group_blocks = p->together * dlb_max(1, GROUP_BLOCKS / (rows_own * p->together));

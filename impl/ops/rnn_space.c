@@ -11,8 +11,8 @@ const char *const dlb_rnn_algorithms[DLB_RNN_ALGORITHMS] = {
     [DLB_RNN_PACKED] = "packed",
 };
 
-static const char *const splits[] = {"batch", "units", "2d", "dirs-batch", "dirs-units",
-                                     NULL};
+static const char *const splits[] = {"batch",      "units",      "2d",
+                                     "dirs-batch", "dirs-units", NULL};
 static const char *const prefetches[] = {"none", "ahead", "panel", NULL};
 
 const struct dlb_tile_def dlb_rnn_tiles[DLB_RNN_TILES] = {
@@ -67,8 +67,8 @@ int64_t dlb_rnn_block_rows(const struct dlb_rnn_shape *s, const struct dlb_targe
 struct dlb_rnn_grid dlb_rnn_grid_make(const struct dlb_rnn_shape *s, int split,
                                       int threads, int lanes, int nv)
 {
-    const bool apart =
-        split == DLB_RNN_SPLIT_DIRECTIONS_BATCH || split == DLB_RNN_SPLIT_DIRECTIONS_UNITS;
+    const bool apart = split == DLB_RNN_SPLIT_DIRECTIONS_BATCH ||
+                       split == DLB_RNN_SPLIT_DIRECTIONS_UNITS;
     const int directions = apart ? 2 : 1;
     const int64_t units =
         dlb_div_up(dlb_rnn_blocks(s, lanes), dlb_rnn_blocks_together(s, nv));
@@ -210,7 +210,8 @@ static const char *refuse_register_tile(const struct dlb_rnn_shape *s,
                                         const struct dlb_rnn_grid *grid)
 {
     const struct dlb_brgemm_kernels *kernels = dlb_brgemm_kernels(target->isa);
-    const int mr = c->tile[DLB_RNN_TILE_MR], nv = c->tile[DLB_RNN_TILE_NR] / kernels->lanes;
+    const int mr = c->tile[DLB_RNN_TILE_MR],
+              nv = c->tile[DLB_RNN_TILE_NR] / kernels->lanes;
     const int64_t rows = rows_own(s, grid);
     if (mr < 1 || mr > kernels->mr_max[nv])
         return "register tile exceeds the registers";
@@ -270,8 +271,8 @@ const char *dlb_rnn_refuse(const struct dlb_rnn_shape *s, const struct dlb_targe
     if (tile[DLB_RNN_TILE_MERGE] > 1 &&
         merged_bytes(s, tile[DLB_RNN_TILE_MERGE]) > MERGED_BYTES_MOST)
         return "products of the merged steps take too much memory";
-    const struct dlb_rnn_grid grid = dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT],
-                                                       target->threads, lanes, nv);
+    const struct dlb_rnn_grid grid =
+        dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
     const char *reason = refuse_threads(s, target, &grid, nv);
     if (!reason)
         reason = refuse_register_tile(s, target, c, &grid);
@@ -308,11 +309,11 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
     const struct dlb_brgemm_kernels *kernels = dlb_brgemm_kernels(target->isa);
     const int *tile = c->tile;
     const int lanes = kernels->lanes, nv = tile[DLB_RNN_TILE_NR] / lanes;
-    const struct dlb_rnn_grid grid = dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT],
-                                                       target->threads, lanes, nv);
+    const struct dlb_rnn_grid grid =
+        dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
     const double threads = target->threads, cycle_flops = 4.0 * lanes,
-                 peak =
-                     rates->peak_gflops > 0 ? rates->peak_gflops / threads : 3 * cycle_flops,
+                 peak = rates->peak_gflops > 0 ? rates->peak_gflops / threads
+                                               : 3 * cycle_flops,
                  cycle = cycle_flops / peak;
     const struct bandwidth b = {
         rates->l2_gbs > 0 ? rates->l2_gbs / threads : 60,
@@ -328,21 +329,21 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
     const double lost = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_NONE ? 0.3 : 0.15;
 
     /* W x. */
-    const int64_t merge = tile[DLB_RNN_TILE_MERGE], block = dlb_rnn_block_rows(s, target, nv);
+    const int64_t merge = tile[DLB_RNN_TILE_MERGE],
+                  block = dlb_rnn_block_rows(s, target, nv);
     const double passes = (double)dlb_div_up(steps, merge) *
                           (double)dlb_div_up(merge * rows, dlb_min(block, merge * rows));
     const int64_t matrix_rows = grid.rows == 1 ? merge * rows : rows;
-    const double input_cycles =
-        panels * (double)s->slc *
-        rows_cycles(matrix_rows, kernels->mr_max[nv], nv) / (double)matrix_rows *
-        (double)(steps * rows);
+    const double input_cycles = panels * (double)s->slc *
+                                rows_cycles(matrix_rows, kernels->mr_max[nv], nv) /
+                                (double)matrix_rows * (double)(steps * rows);
     const double input_bytes = weights_share(s, &grid, s->slc);
     const double x_bytes = 2 * merged_bytes(s, steps) / threads;
-    double input = overlap(input_cycles * cycle,
-                           passes * read_again(target, &b, input_bytes,
-                                               input_bytes * grid.columns) +
-                               x_bytes / b.l3,
-                           lost);
+    double input =
+        overlap(input_cycles * cycle,
+                passes * read_again(target, &b, input_bytes, input_bytes * grid.columns) +
+                    x_bytes / b.l3,
+                lost);
 
     /* U h and the gates, a step. */
     const int64_t kc = dlb_min(tile[DLB_RNN_TILE_KC], s->dhc);
@@ -355,9 +356,9 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
     /* A panel that does not stay in L1 comes from L2 for every tile. */
     const bool near =
         (double)(kc * nv * lanes) * sizeof(float) < 0.6 * (double)target->l1d_bytes;
-    const double transport =
-        read_again(target, &b, state_bytes, state_bytes * grid.columns * grid.directions) +
-        (near ? 0 : (tiles - 1) * state_bytes / b.l2);
+    const double transport = read_again(target, &b, state_bytes,
+                                        state_bytes * grid.columns * grid.directions) +
+                             (near ? 0 : (tiles - 1) * state_bytes / b.l2);
     double barriers = grid.columns > 1 ? 1 + plain : 0;
     double state = overlap(state_cycles * cycle, transport, lost) +
                    barriers * (rates->barrier_ns > 0 ? rates->barrier_ns : BARRIER_NS);
@@ -378,8 +379,7 @@ static bool choose(void *context, const struct dlb_candidate *candidate)
     struct choice *choice = context;
     if (dlb_rnn_refuse(choice->s, choice->target, candidate))
         return true;
-    double estimate =
-        dlb_rnn_estimate(choice->s, choice->target, &unmeasured, candidate);
+    double estimate = dlb_rnn_estimate(choice->s, choice->target, &unmeasured, candidate);
     if (estimate < choice->least) {
         choice->least = estimate;
         *choice->best = *candidate;
