@@ -78,7 +78,7 @@ struct rnn {
     int64_t update; /* [d][n][state_ld], both */
     int64_t lower;  /* [d][2][t][n][state_ld]: what a layer hands to the next one */
     int64_t joined; /* [t][n][dhc]: sum's second direction */
-    int64_t x_ld, x_elements, z_elements;
+    int64_t x_elements, z_elements;
     int64_t x, z;                 /* [thread] */
     struct dlb_barrier *barriers; /* [directions][rows] of the grid */
     void *tensor[DLB_RNN_TENSORS];
@@ -87,8 +87,8 @@ struct rnn {
 /* What one thread does of each layer. */
 struct part {
     int64_t directions[2], rows[2], blocks[2], units[2];
-    int64_t rows_n;
-    struct dlb_team group; /* threads of the same directions and rows */
+    int64_t rows_n, groups; /* groups of blocks; 0 when there is nothing to do */
+    struct dlb_team group;  /* threads of the same directions and rows */
     float *x, *z;
 };
 
@@ -113,13 +113,9 @@ static struct part part_make(const struct rnn *p, const struct dlb_team *team)
         part.units[i] = dlb_min(p->s.dhc, part.blocks[i] * p->lanes);
     }
     part.rows_n = part.rows[1] - part.rows[0];
+    if (part.rows_n > 0)
+        part.groups = dlb_div_up(part.blocks[1] - part.blocks[0], p->group_blocks);
     return part;
-}
-
-/* More threads than rows or blocks: one that only keeps the barriers. */
-static bool part_idle(const struct part *part)
-{
-    return part->rows_n == 0 || part->blocks[0] == part->blocks[1];
 }
 
 static int64_t first_panel(const struct rnn *p, const struct matrix *m, int64_t block)
@@ -411,47 +407,81 @@ static void finish(const struct walk *w)
     }
 }
 
-/* X of the steps that walk the times begin … end-1. */
-static void multiply_input(struct walk *w, int64_t begin, int64_t end)
+/* Blocks of the thread's group number i. */
+struct group {
+    int64_t begin, end;
+};
+
+static struct group group_make(const struct walk *w, int64_t i)
+{
+    int64_t begin = w->part->blocks[0] + i * w->p->group_blocks;
+    return (struct group){begin, dlb_min(w->part->blocks[1], begin + w->p->group_blocks)};
+}
+
+static int64_t group_columns(const struct rnn *p, const struct group *g, int64_t gates)
+{
+    return (g->end - g->begin) * gates * p->lanes;
+}
+
+/* The group's X: the merged steps' rows, densely. */
+static float *group_x(const struct walk *w, const struct group *g)
+{
+    const struct group before = {w->part->blocks[0], g->begin};
+    return w->part->x +
+           group_columns(w->p, &before, w->p->s.gates) * w->p->merge * w->part->rows_n;
+}
+
+/* The product's panels of a group. */
+static void multiply_group(const struct walk *w, const struct product *q,
+                           const struct group *g, bool back)
+{
+    multiply(w->p, q, first_panel(w->p, q->m, g->begin), first_panel(w->p, q->m, g->end),
+             back);
+}
+
+/* X of the times begin … end-1 and some groups. */
+static void multiply_input(struct walk *w, int64_t begin, int64_t end,
+                           const int64_t *groups, bool back)
 {
     const struct rnn *p = w->p;
     const struct part *part = w->part;
     struct product *q = &w->product[DLB_RNN_PRODUCT_INPUT];
-    if (part_idle(part))
-        return;
     /* All rows of all steps are one matrix unless the batch is split. */
-    bool dense = part->rows_n == p->s.mb;
+    const bool dense = part->rows_n == p->s.mb;
     const int64_t own = dense ? 1 : part->rows_n,
                   n = (end - begin) * (part->rows_n / own),
-                  a_set = dense ? w->input.ld : p->s.mb * w->input.ld,
                   block = dlb_max(1, p->block_rows / own);
     q->lda = w->input.ld;
-    q->a_set = a_set;
-    q->ldc = p->x_ld;
-    for (int64_t i = 0; i < n; i += block) {
+    q->a_set = dense ? w->input.ld : p->s.mb * w->input.ld;
+    for (int64_t i = 0; i < n; i += block, back = !back) {
         int64_t sets = dlb_min(block, n - i);
-        q->a =
-            w->input.base + (begin * p->s.mb + part->rows[0]) * w->input.ld + i * a_set;
-        q->c = part->x + i * own * p->x_ld;
+        q->a = w->input.base + (begin * p->s.mb + part->rows[0]) * w->input.ld +
+               i * q->a_set;
         q->sets = dense ? 1 : sets;
         q->rows = dense ? sets : own;
-        multiply(p, q, q->panels[0], q->panels[1], i / block % 2);
+        for (int64_t k = groups[0]; k < groups[1]; k++) {
+            struct group g = group_make(w, back ? groups[0] + groups[1] - 1 - k : k);
+            q->ldc = group_columns(p, &g, p->s.gates);
+            q->c = group_x(w, &g) + i * own * q->ldc;
+            multiply_group(w, q, &g, back);
+        }
     }
 }
 
-/* Products and gates of a group of blocks, of all products of one phase of a step. */
+/* One phase of a step for one group: its product, then its gates. */
 static void step_group(struct walk *w, enum dlb_rnn_product product,
-                       const int64_t *blocks, bool back, const struct dlb_rnn_cell *whole)
+                       const struct group *g, bool back, int64_t x_row,
+                       const struct dlb_rnn_cell *whole)
 {
     const struct rnn *p = w->p;
-    const struct matrix *m = &p->matrix[product];
     struct product *q = &w->product[product];
-    int64_t unit = blocks[0] * p->lanes;
-    q->ldc = (blocks[1] - blocks[0]) * m->gates.n * p->lanes;
-    multiply(p, q, first_panel(p, m, blocks[0]), first_panel(p, m, blocks[1]), back);
+    int64_t unit = g->begin * p->lanes;
+    q->ldc = group_columns(p, g, q->m->gates.n);
+    multiply_group(w, q, g, back);
     struct dlb_rnn_cell call = *whole;
-    call.units = dlb_min(p->s.dhc, blocks[1] * p->lanes) - unit;
-    call.x += (blocks[0] - w->part->blocks[0]) * p->s.gates * p->lanes;
+    call.units = dlb_min(p->s.dhc, g->end * p->lanes) - unit;
+    call.x_ld = group_columns(p, g, p->s.gates);
+    call.x = group_x(w, g) + x_row * call.x_ld;
     call.u_ld = q->ldc;
     call.state += unit;
     call.next += unit;
@@ -474,8 +504,8 @@ static void step_group(struct walk *w, enum dlb_rnn_product product,
     cell(&call);
 }
 
-/* Step number step, at time t; x: its rows of X. */
-static void step(struct walk *w, int64_t number, int64_t t, const float *x)
+/* Step number, at time t; x_row: the first of its rows of X. */
+static void step(struct walk *w, int64_t number, int64_t t, int64_t x_row)
 {
     const struct rnn *p = w->p;
     const struct dlb_rnn_shape *s = &p->s;
@@ -484,8 +514,6 @@ static void step(struct walk *w, int64_t number, int64_t t, const float *x)
             before = (w->reverse ? t + 1 : t - 1) * s->mb + row;
     struct dlb_rnn_cell call = {
         .rows = part->rows_n,
-        .x = x,
-        .x_ld = p->x_ld,
         .u = part->z,
         .state = w->state[number % 2] + own,
         .next = w->state[(number + 1) % 2] + own,
@@ -511,9 +539,6 @@ static void step(struct walk *w, int64_t number, int64_t t, const float *x)
     if (s->train)
         call.gates = kept(w, DLB_RNN_GATES, call.gates_ld).base + at * call.gates_ld;
     bool back = number % 2;
-    int64_t groups = part_idle(part)
-                         ? 0
-                         : dlb_div_up(part->blocks[1] - part->blocks[0], p->group_blocks);
     for (int product = DLB_RNN_PRODUCT_STATE; product < DLB_RNN_PRODUCTS; product++) {
         struct product *q = &w->product[product];
         if (!q->m->gates.n)
@@ -523,11 +548,13 @@ static void step(struct walk *w, int64_t number, int64_t t, const float *x)
         q->sets = 1;
         q->rows = part->rows_n;
         q->c = part->z;
-        for (int64_t i = 0; i < groups; i++) {
-            int64_t first =
-                part->blocks[0] + (back ? groups - 1 - i : i) * p->group_blocks;
-            int64_t blocks[] = {first, dlb_min(part->blocks[1], first + p->group_blocks)};
-            step_group(w, product, blocks, back, &call);
+        for (int64_t i = 0; i < part->groups; i++) {
+            int64_t k = back ? part->groups - 1 - i : i;
+            struct group g = group_make(w, k);
+            /* A step's X by itself is made just before it is used. */
+            if (p->merge == 1 && product == DLB_RNN_PRODUCT_STATE)
+                multiply_input(w, t, t + 1, (int64_t[]){k, k + 1}, back);
+            step_group(w, product, &g, back, x_row, &call);
         }
         dlb_team_barrier(&part->group);
     }
@@ -542,10 +569,12 @@ static void walk(struct walk *w)
     dlb_team_barrier(&part->group);
     for (int64_t first = 0; first < t; first += p->merge) {
         int64_t end = dlb_min(t, first + p->merge), begin = w->reverse ? t - end : first;
-        multiply_input(w, begin, begin + end - first);
+        if (p->merge > 1 && part->groups)
+            multiply_input(w, begin, begin + end - first, (int64_t[]){0, part->groups},
+                           false);
         for (int64_t number = first; number < end; number++) {
             int64_t time = w->reverse ? t - 1 - number : number;
-            step(w, number, time, part->x + (time - begin) * part->rows_n * p->x_ld);
+            step(w, number, time, (time - begin) * part->rows_n);
         }
     }
     finish(w);
@@ -651,8 +680,8 @@ static void reserve_states(struct rnn *p, int threads)
     p->lower = reserve(p, s->l > 1 && !s->train ? 2 * s->t * rows : 0);
     p->joined =
         reserve(p, s->direction == DLB_RNN_SUM && !s->train ? s->t * s->mb * s->dhc : 0);
-    p->x_ld = dlb_round_up(blocks_own * s->gates * p->lanes, LINE) + LINE;
-    p->x_elements = p->merge * rows_own * p->x_ld;
+    p->x_elements =
+        dlb_round_up(p->merge * rows_own * blocks_own * s->gates * p->lanes, LINE);
     p->group_blocks = p->together * dlb_max(1, GROUP_BLOCKS / (rows_own * p->together));
     p->z_elements = dlb_round_up(rows_own * p->group_blocks * s->gates * p->lanes, LINE);
     p->x = reserve(p, threads * p->x_elements);
