@@ -12,6 +12,7 @@
 #include "reference_internal.h"
 
 #include <omp.h>
+#include <string.h>
 
 enum { FORMULATIONS = 2, OPERANDS = DLB_RNN_DST_ITER_C + 1 };
 
@@ -46,18 +47,39 @@ static dnnl_format_tag_t wish(int tensor, int formulation)
     }
 }
 
-/* The operands that the problem has, and by tensor the layouts asked for. */
-struct operands {
-    int n;
-    struct dlb_onednn_operand operand[OPERANDS];
+/* By tensor the layouts asked for. */
+struct wishes {
     struct dlb_onednn_md wish[OPERANDS];
     const struct dlb_onednn_md *given[OPERANDS]; /* into wish; NULL: none */
 };
 
-static dnnl_status_t make_operands(struct operands *o, const struct dlb_rnn_shape *s,
+static void fill_zeros(const struct dlb_problem *problem, void *const *tensor,
+                       int64_t elements, float *data)
+{
+    (void)problem, (void)tensor;
+    memset(data, 0, (size_t)elements * sizeof *data);
+}
+
+/* Returns the operand, for more to be said of it. */
+static struct dlb_onednn_operand *add_operand(struct dlb_onednn_recipe *recipe,
+                                              int argument, int tensor)
+{
+    struct dlb_onednn_step *step = &recipe->step[0];
+    struct dlb_onednn_operand *operand = &recipe->operand[recipe->operands_n];
+    step->use[step->uses_n].argument = argument;
+    step->use[step->uses_n++].operand = recipe->operands_n++;
+    operand->tensor = tensor;
+    return operand;
+}
+
+/* The operands that the problem has. */
+static dnnl_status_t make_operands(struct dlb_onednn_recipe *recipe, struct wishes *o,
+                                   const struct dlb_rnn_shape *s,
                                    const struct dlb_tensor *tensor, int formulation)
 {
     dnnl_status_t code = dnnl_success;
+    if (s->train)
+        add_operand(recipe, DNNL_ARG_WORKSPACE, DLB_ONEDNN_OWN);
     for (int i = 0; i < OPERANDS && !code; i++) {
         dnnl_dims_t dims = {0};
         bool zeros = i == DLB_RNN_BIASES && !s->bias;
@@ -67,13 +89,15 @@ static dnnl_status_t make_operands(struct operands *o, const struct dlb_rnn_shap
             dims[axis] = tensor[i].dim[axis];
         if (zeros)
             dims[2] = s->lbr ? s->gates + 1 : s->gates;
-        struct dlb_onednn_operand *operand = &o->operand[o->n++];
-        *operand = (struct dlb_onednn_operand){.argument = kinds[i].argument,
-                                               .tensor = zeros ? DLB_ONEDNN_ZEROS : i,
-                                               .output = tensor[i].role == DLB_OUTPUT,
-                                               .letters = kinds[i].letters};
-        code =
-            dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims, kinds[i].tag);
+        struct dlb_onednn_operand *operand =
+            add_operand(recipe, kinds[i].argument, zeros ? DLB_ONEDNN_OWN : i);
+        operand->output = tensor[i].role == DLB_OUTPUT;
+        operand->letters = kinds[i].letters;
+        if (zeros)
+            operand->fill = fill_zeros;
+        else
+            code = dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims,
+                                      kinds[i].tag);
         if (!code)
             code = dlb_onednn_md_make(&o->wish[i], tensor[i].rank, dims,
                                       wish(i, formulation));
@@ -82,15 +106,8 @@ static dnnl_status_t make_operands(struct operands *o, const struct dlb_rnn_shap
     return code;
 }
 
-static void release_operands(struct operands *o)
-{
-    for (int i = 0; i < OPERANDS; i++) {
-        dlb_onednn_md_release(&o->operand[i].canonical);
-        dlb_onednn_md_release(&o->wish[i]);
-    }
-}
-
-static enum dlb_status make(const struct dlb_rnn_shape *s,
+static enum dlb_status make(const struct dlb_problem *problem,
+                            const struct dlb_rnn_shape *s,
                             const struct dlb_tensor *tensor, int threads, int formulation,
                             struct dlb_plan **plan, struct dlb_error *error)
 {
@@ -103,16 +120,16 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
     if (formulation >= FORMULATIONS)
         return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s.",
                         FORMULATIONS, s->lstm ? "lstm" : "gru");
-    struct operands o = {0};
+    struct dlb_onednn_recipe recipe = {
+        .problem = problem, .threads = threads, .steps_n = 1};
+    struct wishes o = {0};
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_engine_t engine = NULL;
     enum dlb_status status = DLB_OK;
 
     omp_set_num_threads(threads);
-    dnnl_status_t code = dnnl_engine_create(&engine, dnnl_cpu, 0);
+    dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
     if (!code)
-        code = make_operands(&o, s, tensor, formulation);
+        code = make_operands(&recipe, &o, s, tensor, formulation);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code) {
@@ -132,22 +149,19 @@ static enum dlb_status make(const struct dlb_rnn_shape *s,
             .dst_iter = o.given[DLB_RNN_DST_ITER],
             .dst_iter_c = o.given[DLB_RNN_DST_ITER_C],
         };
-        code = dlb_onednn_rnn_pd(&pd, &rnn, attributes, engine);
+        code = dlb_onednn_rnn_pd(&recipe.step[0].pd, &rnn, attributes, recipe.engine);
     }
     if (code) {
         status = dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU");
         goto out;
     }
-    status = dlb_onednn_plan_make(engine, pd, o.operand, o.n, threads, plan, error);
-    engine = NULL;
+    status = dlb_onednn_plan_make(&recipe, plan, error);
 out:
-    release_operands(&o);
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
+    for (int i = 0; i < OPERANDS; i++)
+        dlb_onednn_md_release(&o.wish[i]);
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
-    if (engine)
-        dnnl_engine_destroy(engine);
+    dlb_onednn_recipe_release(&recipe);
     return status;
 }
 
@@ -160,7 +174,7 @@ enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa 
     (void)isa;
     dlb_lstm_shape_get(problem, &s);
     dlb_op_lstm.tensors(problem, tensor);
-    return make(&s, tensor, threads, formulation, plan, error);
+    return make(problem, &s, tensor, threads, formulation, plan, error);
 }
 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
@@ -172,5 +186,5 @@ enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa i
     (void)isa;
     dlb_gru_shape_get(problem, &s);
     dlb_op_gru.tensors(problem, tensor);
-    return make(&s, tensor, threads, formulation, plan, error);
+    return make(problem, &s, tensor, threads, formulation, plan, error);
 }
