@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1024 }; /* doubles on the stack of each thread */
-
 struct naive_plan {
     struct dlb_plan plan;
     const struct dlb_reference *reference;
@@ -26,29 +24,19 @@ static enum dlb_status naive_bind(struct dlb_plan *plan, void *const *tensor,
     return DLB_OK;
 }
 
-static void define_share(const struct naive_plan *naive, int output,
-                         const struct dlb_team *team)
+static void put(void *context, int t, int64_t element, double value)
 {
-    double chunk[CHUNK];
-    float *data = naive->data[output];
-    int64_t begin, end;
-    dlb_share(dlb_tensor_elements(&naive->tensor[output]), team->rank, team->size, &begin,
-              &end);
-    for (int64_t from = begin; from < end; from += CHUNK) {
-        int64_t n = dlb_min(CHUNK, end - from);
-        naive->reference->define(&naive->problem, naive->data, output, from, from + n,
-                                 chunk, NULL);
-        for (int64_t i = 0; i < n; i++)
-            data[from + i] = (float)chunk[i];
-    }
+    ((float *const *)context)[t][element] = (float)value;
 }
 
 static void naive_run(struct dlb_plan *plan, const struct dlb_team *team)
 {
     struct naive_plan *naive = (struct naive_plan *)plan;
-    for (int i = 0; i < naive->tensors; i++)
-        if (naive->tensor[i].role == DLB_OUTPUT)
-            define_share(naive, i, team);
+    const struct dlb_sink sink = {put, naive->data};
+    int64_t begin, end;
+    dlb_share(naive->reference->slices(&naive->problem), team->rank, team->size, &begin,
+              &end);
+    naive->reference->define(&naive->problem, naive->data, begin, end, &sink);
 }
 
 static enum dlb_status naive_fetch(struct dlb_plan *plan, const struct dlb_team *team,
@@ -82,6 +70,7 @@ enum dlb_status dlb_naive_make(const struct dlb_reference *reference,
                         "No memory for a plan of the plain definition.");
     naive->plan.class = &naive_class;
     naive->plan.threads = threads;
+    naive->plan.fetches_kept = true;
     snprintf(naive->plan.version, sizeof naive->plan.version, "%s", DLBENCH_VERSION);
     snprintf(naive->plan.algorithm, sizeof naive->plan.algorithm, "definition");
     naive->reference = reference;
@@ -90,7 +79,8 @@ enum dlb_status dlb_naive_make(const struct dlb_reference *reference,
     char *layout = naive->plan.layout;
     size_t room = sizeof naive->plan.layout;
     for (int i = 0; i < naive->tensors; i++) {
-        if (naive->tensor[i].fill == DLB_FILL_BIAS)
+        if (naive->tensor[i].fill == DLB_FILL_BIAS || naive->tensor[i].role == DLB_KEPT ||
+            !dlb_tensor_elements(&naive->tensor[i]))
             continue;
         int written =
             snprintf(layout, room, "%s%s", i ? "/" : "", naive->tensor[i].layout);

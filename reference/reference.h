@@ -12,18 +12,46 @@
 
 #include "core/op.h"
 
+/* Receives one element of output tensor number t. */
+struct dlb_sink {
+    void (*put)(void *context, int t, int64_t element, double value);
+    void *context;
+};
+
+/* What bounds are made from: the canonical tensors, outputs included. */
+struct dlb_bound_call {
+    const struct dlb_problem *problem;
+    enum dlb_fill_kind fill;
+    void *const *tensor;    /* inputs, and outputs as expected */
+    int t;                  /* the output */
+    const float *magnitude; /* of t by define() or the referee, with the inputs that
+                               magnitude_inputs names made absolute; NULL for none */
+    int64_t begin, end;
+    float *bound; /* bound[0] belongs to element begin */
+};
+
 struct dlb_reference {
     const struct dlb_op *op;
 
-    /*
-     * The definition in double.  tensor[] as in plan.h; inputs and parameters are read.
-     * result holds one double for each element of the output tensor number output.
-     * magnitude, unless NULL, receives sum |a||b| (+ |bias|) of each element, from which
-     * the bound of the rounding error is made.  begin/end: the range of output elements
-     * to compute, so that threads can share the work and samples can be drawn.
+    /* Parts of the outputs that can be worked out independently of each other: pixels of
+     * conv, rows of the minibatch of an RNN, queries of attention, channels of batchnorm.
      */
-    void (*define)(const struct dlb_problem *problem, void *const *tensor, int output,
-                   int64_t begin, int64_t end, double *result, double *magnitude);
+    int64_t (*slices)(const struct dlb_problem *problem);
+
+    /* The definition in double: puts every element of every output (of role DLB_KEPT too)
+     * that belongs to the slices [begin, end).  tensor[] as in plan.h; inputs and
+     * parameters are read. */
+    void (*define)(const struct dlb_problem *problem, void *const *tensor, int64_t begin,
+                   int64_t end, const struct dlb_sink *sink);
+
+    /*
+     * How far a correct implementation in float may be from the exact result: absolute,
+     * for each element, of one implementation (the caller adds what the referee errs).
+     * magnitude_inputs: bit (1u << t) for each input of which magnitudes take the absolute
+     * value (all of conv: the outputs then are sum |a||b|); 0: bound does without.
+     */
+    void (*bound)(const struct dlb_bound_call *call);
+    unsigned magnitude_inputs;
 
     /* A plan of class "naive": runs define() over a share per thread (spmd), stores
      * floats. */
@@ -43,7 +71,8 @@ struct dlb_reference {
                               struct dlb_error *error);
 };
 
-extern const struct dlb_reference dlb_reference_conv;
+extern const struct dlb_reference dlb_reference_conv, dlb_reference_lstm,
+    dlb_reference_gru, dlb_reference_attention, dlb_reference_batchnorm;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the
  * build. */

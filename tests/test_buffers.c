@@ -45,18 +45,18 @@ static void guards_tell_where(void **state)
         assert_int_equal(tensor, t);
         assert_int_equal(offset, 3);
 
-        dlb_buffers_fill(&buffers, DLB_FILL_DENSE, 28, 1, NULL);
+        dlb_buffers_fill(&buffers, DLB_FILL_DENSE, 1, NULL);
         assert_true(dlb_buffers_guarded(&buffers, &tensor, &offset));
         memcpy(data - 1, zeros, 4);
         assert_false(dlb_buffers_guarded(&buffers, &tensor, &offset));
         assert_int_equal(tensor, t);
         assert_int_equal(offset, -4);
 
-        dlb_buffers_fill(&buffers, DLB_FILL_EXACT, 28, 1, NULL);
+        dlb_buffers_fill(&buffers, DLB_FILL_EXACT, 1, NULL);
         memcpy(data + n, zeros, DLB_GUARD_BYTES);
         assert_false(dlb_buffers_guarded(&buffers, &tensor, &offset));
         assert_in_range(offset, DLB_GUARD_BYTES - 2, DLB_GUARD_BYTES - 1);
-        dlb_buffers_fill(&buffers, DLB_FILL_EXACT, 28, 1, NULL);
+        dlb_buffers_fill(&buffers, DLB_FILL_EXACT, 1, NULL);
     }
     dlb_buffers_release(&buffers);
     dlb_buffers_release(&buffers);
@@ -93,7 +93,7 @@ static void exact_fill_is_whole_and_dense_fill_is_not(void **state)
     assert_int_equal(dlb_buffers_make(&dlb_op_conv, &problem, NULL, &buffers, NULL),
                      DLB_OK);
     for (int kind = 0; kind < DLB_FILL_KINDS; kind++) {
-        dlb_buffers_fill(&buffers, kind, 73, 5, NULL);
+        dlb_buffers_fill(&buffers, kind, 5, NULL);
         for (int t = 0; t < buffers.tensors; t++) {
             const float *data = buffers.data[t];
             int64_t n = dlb_tensor_elements(&buffers.tensor[t]), whole = 0;
@@ -123,7 +123,7 @@ static void long_reductions_are_thinned(void **state)
     struct dlb_buffers buffers;
     assert_int_equal(dlb_buffers_make(&dlb_op_conv, &problem, NULL, &buffers, NULL),
                      DLB_OK);
-    dlb_buffers_fill(&buffers, DLB_FILL_EXACT, dlb_op_conv.reduction(&problem), 9, NULL);
+    dlb_buffers_fill(&buffers, DLB_FILL_EXACT, 9, NULL);
     const float *weights = buffers.data[DLB_CONV_WEIGHTS];
     const float *src = buffers.data[DLB_CONV_SRC];
     for (int o = 0; o < 4; o++) {
@@ -147,11 +147,11 @@ static void seeds_and_tensors_differ(void **state)
     assert_int_equal(dlb_buffers_make(&dlb_op_conv, &problem, NULL, &a, NULL), DLB_OK);
     assert_int_equal(dlb_buffers_make(&dlb_op_conv, &problem, NULL, &b, NULL), DLB_OK);
     size_t bytes = 256 * sizeof(float);
-    dlb_buffers_fill(&a, DLB_FILL_DENSE, 17, 1, NULL);
-    dlb_buffers_fill(&b, DLB_FILL_DENSE, 17, 1, NULL);
+    dlb_buffers_fill(&a, DLB_FILL_DENSE, 1, NULL);
+    dlb_buffers_fill(&b, DLB_FILL_DENSE, 1, NULL);
     assert_memory_equal(a.data[DLB_CONV_SRC], b.data[DLB_CONV_SRC], bytes);
     assert_memory_not_equal(a.data[DLB_CONV_SRC], a.data[DLB_CONV_WEIGHTS], bytes);
-    dlb_buffers_fill(&b, DLB_FILL_DENSE, 17, 2, NULL);
+    dlb_buffers_fill(&b, DLB_FILL_DENSE, 2, NULL);
     assert_memory_not_equal(a.data[DLB_CONV_SRC], b.data[DLB_CONV_SRC], bytes);
     dlb_buffers_release(&a);
     dlb_buffers_release(&b);

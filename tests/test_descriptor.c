@@ -138,8 +138,8 @@ static void test_refused_tokens(void **state)
     refuse("ic", "character 3|whole number|'ic'|1 to 16777216");
     refuse("ic-3", "character 3|whole number");
     refuse("ic 3", "character 3|whole number");
-    refuse("ic64,ih3", "character 5|key followed by a whole number");
-    refuse("64", "character 1|key followed by a whole number");
+    refuse("ic64,ih3", "character 5|key followed by its value");
+    refuse("64", "character 1|key followed by its value");
     refuse("ic4ih8oc4kh1ic4", "character 13|'ic' is given twice");
     refuse("ic0ih8oc4kh1", "'ic'|out of range|1 to 16777216");
     refuse("ic99999999999999999999999999999999ih8oc4kh1", "'ic'|out of range");

@@ -71,7 +71,7 @@ enum dlb_status dlb_buffers_make(const struct dlb_op *op,
                                  struct dlb_buffers *buffers, struct dlb_error *error)
 {
     double bytes = dlb_buffers_bytes(op, problem);
-    *buffers = (struct dlb_buffers){0};
+    *buffers = (struct dlb_buffers){.op = op, .problem = *problem};
     buffers->tensors = op->tensors(problem, buffers->tensor);
     for (int t = 0; t < buffers->tensors; t++) {
         unsigned char *base =
@@ -108,19 +108,14 @@ struct fill {
     uint32_t plus;    /* share of positive weights, in 2^-24 */
 };
 
-/* The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over a counter. */
-static inline uint64_t hash(uint64_t key, uint64_t index)
+static void fill_dense(float *data, int64_t begin, int64_t end, uint64_t key,
+                       const struct dlb_tensor *tensor)
 {
-    uint64_t x = key + index * 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
-static void fill_dense(float *data, int64_t begin, int64_t end, uint64_t key)
-{
+    bool own = tensor->low != 0 || tensor->high != 0;
+    float low = own ? tensor->low : -1;
+    float step = (own ? tensor->high - tensor->low : 2) * 0x1p-24f;
     for (int64_t i = begin; i < end; i++)
-        data[i] = (float)(int32_t)(hash(key, (uint64_t)i) >> 40) * 0x1p-23f - 1;
+        data[i] = (float)(int32_t)(dlb_hash(key, (uint64_t)i) >> 40) * step + low;
 }
 
 static void fill_range(float *data, int64_t begin, int64_t end, uint64_t key, int low,
@@ -128,14 +123,15 @@ static void fill_range(float *data, int64_t begin, int64_t end, uint64_t key, in
 {
     uint64_t span = (uint64_t)(high - low + 1);
     for (int64_t i = begin; i < end; i++)
-        data[i] = (float)(int32_t)(((hash(key, (uint64_t)i) >> 32) * span) >> 32) + low;
+        data[i] =
+            (float)(int32_t)(((dlb_hash(key, (uint64_t)i) >> 32) * span) >> 32) + low;
 }
 
 static void fill_weights(float *data, int64_t begin, int64_t end, uint64_t key,
                          const struct fill *fill)
 {
     for (int64_t i = begin; i < end; i++) {
-        uint64_t bits = hash(key, (uint64_t)i);
+        uint64_t bits = dlb_hash(key, (uint64_t)i);
         int value = 1 + (int)(bits & 31);
         if (((bits >> 8) & 0xffffff) >= fill->plus)
             value = -value;
@@ -154,7 +150,7 @@ static void clear_share(void *context, const struct dlb_team *team)
     struct dlb_buffers *buffers = context;
     for (int t = 0; t < buffers->tensors; t++) {
         int64_t begin, end;
-        if (buffers->tensor[t].role != DLB_OUTPUT)
+        if (!dlb_role_written(buffers->tensor[t].role))
             continue;
         dlb_share(dlb_tensor_elements(&buffers->tensor[t]), team->rank, team->size,
                   &begin, &end);
@@ -165,16 +161,21 @@ static void clear_share(void *context, const struct dlb_team *team)
 static void fill_share(void *context, const struct dlb_team *team)
 {
     const struct fill *fill = context;
+    const struct dlb_op *op = fill->buffers->op;
     for (int t = 0; t < fill->buffers->tensors; t++) {
         const struct dlb_tensor *tensor = &fill->buffers->tensor[t];
         float *data = fill->buffers->data[t];
-        uint64_t key = hash(hash(fill->seed, (uint64_t)fill->kind), (uint64_t)t + 1);
+        uint64_t key =
+            dlb_hash(dlb_hash(fill->seed, (uint64_t)fill->kind), (uint64_t)t + 1);
         int64_t begin, end;
         dlb_share(dlb_tensor_elements(tensor), team->rank, team->size, &begin, &end);
-        if (tensor->role == DLB_OUTPUT)
+        if (dlb_role_written(tensor->role))
             fill_nan(data, begin, end);
+        else if (op->fill &&
+                 op->fill(&fill->buffers->problem, t, fill->kind, key, begin, end, data))
+            continue;
         else if (fill->kind == DLB_FILL_DENSE)
-            fill_dense(data, begin, end, key);
+            fill_dense(data, begin, end, key, tensor);
         else if (tensor->fill == DLB_FILL_WEIGHT)
             fill_weights(data, begin, end, key, fill);
         else if (tensor->fill == DLB_FILL_BIAS)
@@ -184,9 +185,13 @@ static void fill_share(void *context, const struct dlb_team *team)
     }
 }
 
-void dlb_buffers_fill(struct dlb_buffers *buffers, enum dlb_fill_kind kind,
-                      int64_t reduction, uint64_t seed, struct dlb_pool *pool)
+void dlb_buffers_fill(struct dlb_buffers *buffers, enum dlb_fill_kind kind, uint64_t seed,
+                      struct dlb_pool *pool)
 {
+    const struct dlb_op *op = buffers->op;
+    int64_t reduction = op->reduction ? op->reduction(&buffers->problem) : 1;
+    if (!op->reduction)
+        kind = DLB_FILL_DENSE;
     double terms = (double)dlb_min(reduction, EXACT_TERMS);
     double plus = fmin(1, 0.5 + 1.6 / sqrt(terms));
     struct fill fill = {

@@ -7,9 +7,9 @@
 #include "core/op.h"
 #include "machine/pool.h"
 
-enum dlb_fill_kind { DLB_FILL_EXACT, DLB_FILL_DENSE, DLB_FILL_KINDS };
-
 struct dlb_buffers {
+    const struct dlb_op *op;
+    struct dlb_problem problem;
     int tensors;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     void *data[DLB_TENSORS_MAX]; /* what plans get */
@@ -35,15 +35,17 @@ double dlb_buffers_bytes(const struct dlb_op *op, const struct dlb_problem *prob
  * Fills inputs and parameters, seeded per element index, so the same for any thread
  * count; sets the guards anew; outputs become NaN, so that what is not written is seen.
  *
- * Dense: uniform in [-1,1).
- * Exact: whole numbers, so that every partial sum is exact in f32 in any order: up to 32
+ * Dense: uniform in [-1,1), or in the tensor's own range.
+ * Exact, of operators that have a reduction; the others get the dense fill: whole numbers, so that every partial sum is exact in f32 in any order: up to 32
  * in magnitude, and weights non-zero with density min(1, 2^24/(32*32)/reduction).  Sums
  * lean to the positive by about two standard deviations for any reduction (activations
  * from -8 to 32, the sign of weights in favour of plus by 1.6/sqrt(reduction)): behind a
  * ReLU the expected output then is not half zeros, as it is with the dense fill.
+ *
+ * An operator's own fill (op->fill) goes first.
  */
-void dlb_buffers_fill(struct dlb_buffers *buffers, enum dlb_fill_kind kind,
-                      int64_t reduction, uint64_t seed, struct dlb_pool *pool);
+void dlb_buffers_fill(struct dlb_buffers *buffers, enum dlb_fill_kind kind, uint64_t seed,
+                      struct dlb_pool *pool);
 
 /* Outputs and guards only, as dlb_buffers_fill leaves them; inputs stay. */
 void dlb_buffers_clear(struct dlb_buffers *buffers, struct dlb_pool *pool);

@@ -69,7 +69,7 @@ static enum dlb_status measure_set(const struct dlb_topology *topology,
         status = dlb_buffers_make(op, &problem, pool, &buffers, error);
     if (status)
         goto out;
-    dlb_buffers_fill(&buffers, DLB_FILL_DENSE, op->reduction(&problem), 1, pool);
+    dlb_buffers_fill(&buffers, DLB_FILL_DENSE, 1, pool);
     status = dlb_pool_bind_plan(pool, plan, buffers.data, error);
     if (status)
         goto out;

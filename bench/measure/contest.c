@@ -437,9 +437,8 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
     int arms = 0;
     enum dlb_status status = DLB_OK;
     /* A side that was wrong leaves the fill that showed it. */
-    dlb_buffers_fill(contest->buffers, DLB_FILL_DENSE,
-                     contest->item->entry->op->reduction(&contest->item->problem),
-                     (uint64_t)session->options->seed, contest->pool);
+    dlb_buffers_fill(contest->buffers, DLB_FILL_DENSE, (uint64_t)session->options->seed,
+                     contest->pool);
     for (size_t i = 0; i < sizeof sides / sizeof *sides && !status; i++) {
         if (!can_be_timed(sides[i]))
             continue;

@@ -1,23 +1,15 @@
 /*
  * Expected values and bounds of one problem.
  *
- * u = 2^-24 is the rounding error of one f32 operation, K the length of the reduction
- * (with the bias), M = sum |a||b| (+ |bias|) of an element, gamma_K = K u / (1 - K u).
- * A sum of K products in f32, in any order, with or without FMA, errs by at most gamma_K
- * M; ReLU does not enlarge that.
+ * reference->bound says how far one correct implementation in float may be from the exact
+ * result (the head of each definition has the formulas).  The referee oneDNN errs like the
+ * candidate, so what is compared with it may differ by twice that; the plain definition
+ * errs by its one rounding to float, u |value| with u = 2^-24.
  *
- *   exact fill   bound 0: every partial sum is a whole number below 2^24
- *   dense fill   the referee oneDNN errs like the candidate, so the bound is 2 gamma_K M;
- *                M comes from the same referee on absolute values, is itself off by
- *                gamma_K, and is enlarged by that: 2 gamma_K / (1 - gamma_K) M.
- *                The plain definition errs by its one rounding to f32: gamma_{K+1} M.
- *   class winograd, both fills: transforms mix the elements of a tile, so an error is
- *                relative to the largest M around: the bound above plus WINOGRAD_GROWTH u
- *                times the largest M of the tensor (measured: up to 8 for 2x2 and 4x4
- *                tiles of 3x3 kernels).  The referee stays a direct one.
- *
- * The referee oneDNN is itself held against the definition on a sample of elements of
- * each fill and of the magnitudes.
+ * The referee oneDNN is itself held against the definition on a sample of slices of each
+ * fill, its magnitudes within MAGNITUDE_TOLERANCE: they do no more than scale a bound.
+ * What a training pass keeps oneDNN does not show; those elements come from the
+ * definition of the sampled slices, and the others are NaN: unknown.
  */
 #include "measure/expected.h"
 
@@ -27,17 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 512, SAMPLES = 64 };
+enum { SAMPLES = 64 };
 
 static const double UNIT_ROUNDOFF = FLT_EPSILON / 2;
-static const double WINOGRAD_GROWTH = 32;
-
-static double gamma_of(double k)
-{
-    /* Sums so long that the formula ends do not fit any memory. */
-    double ku = fmin(k * UNIT_ROUNDOFF, 0.5);
-    return ku / (1 - ku);
-}
+static const double MAGNITUDE_TOLERANCE = 1e-2;
+static const double SAMPLES_FLOPS = 5e7; /* well below a second */
 
 void dlb_expected_place(const struct dlb_tensor *tensor, int64_t index, char *text,
                         size_t bytes)
@@ -53,13 +39,21 @@ void dlb_expected_place(const struct dlb_tensor *tensor, int64_t index, char *te
         snprintf(text + length, bytes - length, "]");
 }
 
+bool dlb_expected_has(const struct dlb_expected *expected, enum dlb_fill_kind kind)
+{
+    return kind == DLB_FILL_DENSE || expected->op->reduction;
+}
+
 /* What the threads need to share one step over the elements of tensor t. */
 struct work {
     const struct dlb_expected *expected;
     const struct dlb_buffers *buffers;
+    enum dlb_fill_kind kind;
     int t;
-    float *value, *bound; /* of tensor t */
-    double scale, floor;  /* bound = scale * magnitude + floor */
+    float *const *value;    /* by tensor */
+    const float *magnitude; /* of tensor t, or NULL */
+    float *bound;           /* of tensor t */
+    bool defined;           /* the referee is the definition */
 };
 
 static void my_share(const struct work *work, const struct dlb_team *team, int64_t *begin,
@@ -74,7 +68,7 @@ static void copy_share(void *context, const struct dlb_team *team)
     const struct work *work = context;
     int64_t begin, end;
     my_share(work, team, &begin, &end);
-    memcpy(work->value + begin, (float *)work->buffers->data[work->t] + begin,
+    memcpy(work->value[work->t] + begin, (float *)work->buffers->data[work->t] + begin,
            (size_t)(end - begin) * sizeof(float));
 }
 
@@ -91,92 +85,155 @@ static void absolute_share(void *context, const struct dlb_team *team)
 static void bound_share(void *context, const struct dlb_team *team)
 {
     const struct work *work = context;
-    int64_t begin, end;
-    my_share(work, team, &begin, &end);
-    for (int64_t i = begin; i < end; i++)
-        work->bound[i] = (float)(work->scale * work->bound[i] + work->floor);
+    const struct dlb_expected *expected = work->expected;
+    void *tensor[DLB_TENSORS_MAX];
+    for (int t = 0; t < expected->tensors; t++)
+        tensor[t] = work->value[t] ? work->value[t] : work->buffers->data[t];
+    struct dlb_bound_call call = {.problem = &expected->problem,
+                                  .fill = work->kind,
+                                  .tensor = tensor,
+                                  .t = work->t,
+                                  .magnitude = work->magnitude};
+    my_share(work, team, &call.begin, &call.end);
+    call.bound = work->bound + call.begin;
+    expected->reference->bound(&call);
+    const float *value = work->value[work->t];
+    for (int64_t i = call.begin; i < call.end; i++) {
+        float one = work->bound[i];
+        float own = work->defined ? (float)UNIT_ROUNDOFF * fabsf(value[i]) : one;
+        /* Exact values are floats. */
+        work->bound[i] = one > 0 ? one + own : one;
+    }
+}
+
+static void put_value(void *context, int t, int64_t element, double value)
+{
+    ((float *const *)context)[t][element] = (float)value;
 }
 
 static void define_share(void *context, const struct dlb_team *team)
 {
     const struct work *work = context;
-    const struct dlb_expected *expected = work->expected;
-    double result[CHUNK], magnitude[CHUNK];
+    const struct dlb_reference *reference = work->expected->reference;
+    const struct dlb_sink sink = {put_value, (void *)work->value};
     int64_t begin, end;
-    my_share(work, team, &begin, &end);
-    for (int64_t from = begin; from < end; from += CHUNK) {
-        int64_t n = dlb_min(CHUNK, end - from);
-        expected->reference->define(&expected->problem, work->buffers->data, work->t,
-                                    from, from + n, result,
-                                    work->bound ? magnitude : NULL);
-        for (int64_t i = 0; i < n; i++) {
-            work->value[from + i] = (float)result[i];
-            if (work->bound)
-                work->bound[from + i] = (float)magnitude[i];
-        }
-    }
+    dlb_share(reference->slices(&work->expected->problem), team->rank, team->size, &begin,
+              &end);
+    reference->define(&work->expected->problem, work->buffers->data, begin, end, &sink);
 }
 
-/* Holds a sample of what the referee has left in buffers against the definition. */
-static enum dlb_status spot_check(const struct dlb_expected *expected,
-                                  const struct dlb_buffers *buffers, int t, bool exact,
-                                  const struct dlb_plan *plan, struct dlb_error *error)
+/* Elements of outputs as the definition has them. */
+struct sample {
+    struct spot {
+        int t;
+        int64_t element;
+        double value;
+    } * spot;
+    int64_t n, room;
+    bool failed; /* no memory */
+    const struct dlb_expected *expected;
+    float *const *value; /* by tensor: takes what is kept; NULL to leave it */
+};
+
+static void put_spot(void *context, int t, int64_t element, double value)
 {
-    int64_t n = dlb_tensor_elements(&expected->tensor[t]);
-    int64_t samples = dlb_min(SAMPLES, n);
-    double gamma = gamma_of((double)expected->reduction + 1);
+    struct sample *sample = context;
+    if (sample->expected->tensor[t].role == DLB_KEPT) {
+        if (sample->value)
+            sample->value[t][element] = (float)value;
+        return;
+    }
+    if (sample->n == sample->room && !sample->failed) {
+        int64_t room = dlb_max(1024, 2 * sample->room);
+        struct spot *spot = realloc(sample->spot, (size_t)room * sizeof *spot);
+        sample->failed = !spot;
+        if (spot) {
+            sample->spot = spot;
+            sample->room = room;
+        }
+    }
+    if (!sample->failed)
+        sample->spot[sample->n++] = (struct spot){t, element, value};
+}
+
+/* Slices from each of equal parts, wandering so that no channel is favoured. */
+static enum dlb_status draw_sample(struct sample *sample,
+                                   const struct dlb_buffers *buffers,
+                                   struct dlb_error *error)
+{
+    const struct dlb_reference *reference = sample->expected->reference;
+    const struct dlb_problem *problem = &sample->expected->problem;
+    const struct dlb_sink sink = {put_spot, sample};
+    int64_t slices = reference->slices(problem);
+    double each = sample->expected->op->flops(problem) / (double)slices;
+    double wanted = fmax(1, fmin(SAMPLES, SAMPLES_FLOPS / each));
+    int64_t samples = dlb_min((int64_t)wanted, slices);
     for (int64_t s = 0; s < samples; s++) {
-        /* One from each of equal parts, wandering so that no channel is favoured. */
         int64_t begin, end;
-        dlb_share(n, (int)s, (int)samples, &begin, &end);
+        dlb_share(slices, (int)s, (int)samples, &begin, &end);
         uint64_t wander = (uint64_t)(s + 1) * 0x9e3779b97f4a7c15u >> 33;
-        int64_t i = begin + (int64_t)wander % (end - begin);
-        double result, magnitude, got = ((float *)buffers->data[t])[i];
-        expected->reference->define(&expected->problem, buffers->data, t, i, i + 1,
-                                    &result, &magnitude);
-        double bound = exact ? 0 : gamma * magnitude;
-        if (fabs(got - result) <= bound)
+        int64_t slice = begin + (int64_t)wander % (end - begin);
+        reference->define(problem, buffers->data, slice, slice + 1, &sink);
+    }
+    return sample->failed
+               ? dlb_fail(error, DLB_NOMEM, "No memory for a sample of expected values.")
+               : DLB_OK;
+}
+
+/* Holds what the referee gave against the sample.  bound NULL: magnitudes. */
+static enum dlb_status check_sample(const struct sample *sample, float *const *got,
+                                    float *const *bound, const struct dlb_plan *plan,
+                                    struct dlb_error *error)
+{
+    for (int64_t i = 0; i < sample->n; i++) {
+        const struct spot *spot = &sample->spot[i];
+        double value = got[spot->t][spot->element];
+        double allowed =
+            bound ? bound[spot->t][spot->element] / 2 : MAGNITUDE_TOLERANCE * spot->value;
+        if (fabs(value - spot->value) <= allowed)
             continue;
         char place[128];
-        dlb_expected_place(&expected->tensor[t], i, place, sizeof place);
+        dlb_expected_place(&sample->expected->tensor[spot->t], spot->element, place,
+                           sizeof place);
         return dlb_fail(error, DLB_FAULT,
                         "The referee, %s %s (%s), is itself wrong: %s is %.9g where the "
                         "plain definition gives %.9g with bound %.3g; nothing can be "
                         "verified against it.",
-                        plan->class->impl, plan->version, plan->algorithm, place, got,
-                        result, bound);
+                        plan->class->impl, plan->version, plan->algorithm, place, value,
+                        spot->value, allowed);
     }
     return DLB_OK;
 }
 
-/* Runs the referee on what is in buffers; the checked outputs go to result[]. */
+/* Runs the referee, or the definition where plan is NULL, on what is in buffers; the
+ * outputs go to value[]. */
 static enum dlb_status run_referee(const struct dlb_expected *expected,
                                    struct dlb_buffers *buffers, struct dlb_plan *plan,
-                                   struct dlb_pool *pool, bool exact,
-                                   float *const *result, struct dlb_error *error)
+                                   struct dlb_pool *pool, float *const *value,
+                                   struct dlb_error *error)
 {
+    struct work work = {.expected = expected, .buffers = buffers, .value = value};
+    if (!plan) {
+        dlb_pool_run(pool, define_share, &work);
+        return DLB_OK;
+    }
     enum dlb_status status = dlb_pool_bind_plan(pool, plan, buffers->data, error);
     if (status)
         return status;
     dlb_pool_run_plan(pool, plan);
     status = dlb_pool_fetch_plan(pool, plan, error);
-    for (int t = 0; !status && t < expected->tensors; t++) {
-        struct work work = {expected, buffers, t, result[t], NULL, 0, 0};
-        if (expected->tensor[t].role != DLB_OUTPUT)
-            continue;
-        status = spot_check(expected, buffers, t, exact, plan, error);
-        dlb_pool_run(pool, copy_share, &work);
-    }
+    /* What is kept and not fetched is copied too: NaN. */
+    for (work.t = 0; !status && work.t < expected->tensors; work.t++)
+        if (dlb_role_written(expected->tensor[work.t].role))
+            dlb_pool_run(pool, copy_share, &work);
     return status;
 }
 
-static void make_inputs_absolute(const struct dlb_expected *expected,
-                                 struct dlb_buffers *buffers, struct dlb_pool *pool)
+static void release_all(float **array)
 {
-    for (int t = 0; t < expected->tensors; t++) {
-        struct work work = {expected, buffers, t, NULL, NULL, 0, 0};
-        if (expected->tensor[t].role != DLB_OUTPUT)
-            dlb_pool_run(pool, absolute_share, &work);
+    for (int t = 0; t < DLB_TENSORS_MAX; t++) {
+        dlb_free(array[t]);
+        array[t] = NULL;
     }
 }
 
@@ -185,7 +242,7 @@ static enum dlb_status allocate(const struct dlb_expected *expected, float **arr
 {
     for (int t = 0; t < expected->tensors; t++) {
         size_t bytes = (size_t)dlb_tensor_elements(&expected->tensor[t]) * sizeof(float);
-        if (expected->tensor[t].role != DLB_OUTPUT)
+        if (!dlb_role_written(expected->tensor[t].role))
             continue;
         array[t] = dlb_alloc(bytes);
         if (!array[t])
@@ -197,27 +254,45 @@ static enum dlb_status allocate(const struct dlb_expected *expected, float **arr
     return DLB_OK;
 }
 
-/* From magnitudes to bounds, see the head of this file. */
-static void scale_bounds(const struct dlb_expected *expected,
-                         const struct dlb_expected_fill *fill, bool exact, bool defined,
-                         struct dlb_pool *pool)
+/* The outputs with absolute values of some inputs, which stay in buffers. */
+static enum dlb_status make_magnitudes(const struct dlb_expected *expected,
+                                       struct dlb_buffers *buffers, struct dlb_plan *plan,
+                                       struct dlb_pool *pool, float **magnitude,
+                                       struct dlb_error *error)
 {
-    double gamma = gamma_of((double)expected->reduction);
+    struct work work = {.expected = expected, .buffers = buffers};
+    struct sample sample = {.expected = expected};
+    enum dlb_status status = allocate(expected, magnitude, error);
+    if (status)
+        return status;
+    for (work.t = 0; work.t < expected->tensors; work.t++)
+        if (expected->reference->magnitude_inputs & 1u << work.t)
+            dlb_pool_run(pool, absolute_share, &work);
+    status = run_referee(expected, buffers, plan, pool, magnitude, error);
+    if (!status && plan)
+        status = draw_sample(&sample, buffers, error);
+    if (!status && plan)
+        status = check_sample(&sample, magnitude, NULL, plan, error);
+    free(sample.spot);
+    return status;
+}
+
+static void make_bounds(const struct dlb_expected *expected, enum dlb_fill_kind kind,
+                        const struct dlb_buffers *buffers, bool defined,
+                        float *const *magnitude, struct dlb_pool *pool)
+{
+    const struct dlb_expected_fill *fill = &expected->fill[kind];
     for (int t = 0; t < expected->tensors; t++) {
-        struct work work = {expected, NULL, t, NULL, fill->bound[t], 0, 0};
-        if (!work.bound)
-            continue;
-        if (defined)
-            work.scale = gamma_of((double)expected->reduction + 1);
-        else
-            work.scale = exact ? gamma : 2 * gamma / (1 - gamma);
-        if (expected->problem.accuracy == DLB_WINOGRAD) {
-            float largest = 0;
-            for (int64_t i = 0; i < dlb_tensor_elements(&expected->tensor[t]); i++)
-                largest = fmaxf(largest, work.bound[i]);
-            work.floor = WINOGRAD_GROWTH * UNIT_ROUNDOFF * largest;
-        }
-        dlb_pool_run(pool, bound_share, &work);
+        struct work work = {.expected = expected,
+                            .buffers = buffers,
+                            .kind = kind,
+                            .t = t,
+                            .value = fill->value,
+                            .magnitude = magnitude[t],
+                            .bound = fill->bound[t],
+                            .defined = defined};
+        if (work.bound)
+            dlb_pool_run(pool, bound_share, &work);
     }
 }
 
@@ -242,32 +317,35 @@ static enum dlb_status make_fill(struct dlb_expected *expected, enum dlb_fill_ki
                                  struct dlb_pool *pool, struct dlb_error *error)
 {
     struct dlb_expected_fill *fill = &expected->fill[kind];
-    bool exact = kind == DLB_FILL_EXACT;
-    bool bounded = !exact || expected->problem.accuracy != DLB_EXACT;
+    float *magnitude[DLB_TENSORS_MAX] = {NULL};
+    struct sample sample = {.expected = expected, .value = fill->value};
+    bool scaled = expected->reference->magnitude_inputs &&
+                  (kind != DLB_FILL_EXACT || expected->problem.accuracy != DLB_EXACT);
     enum dlb_status status = allocate(expected, fill->value, error);
-    if (!status && bounded)
+    if (!status)
         status = allocate(expected, fill->bound, error);
     if (status)
-        return status;
-    dlb_buffers_fill(buffers, kind, expected->reduction, expected->seed, pool);
-    if (plan) {
-        status = run_referee(expected, buffers, plan, pool, exact, fill->value, error);
-        if (!status && bounded) {
-            make_inputs_absolute(expected, buffers, pool);
-            status =
-                run_referee(expected, buffers, plan, pool, exact, fill->bound, error);
-        }
+        goto out;
+    if (scaled) {
+        dlb_buffers_fill(buffers, kind, expected->seed, pool);
+        status = make_magnitudes(expected, buffers, plan, pool, magnitude, error);
         if (status)
-            return status;
+            goto out;
     }
-    for (int t = 0; !plan && t < expected->tensors; t++) {
-        struct work work = {expected, buffers, t, fill->value[t], fill->bound[t], 0, 0};
-        if (expected->tensor[t].role == DLB_OUTPUT)
-            dlb_pool_run(pool, define_share, &work);
-    }
-    scale_bounds(expected, fill, exact, !plan, pool);
+    dlb_buffers_fill(buffers, kind, expected->seed, pool);
+    status = run_referee(expected, buffers, plan, pool, fill->value, error);
+    if (!status && plan)
+        status = draw_sample(&sample, buffers, error);
+    if (status)
+        goto out;
+    make_bounds(expected, kind, buffers, !plan, magnitude, pool);
+    if (plan)
+        status = check_sample(&sample, fill->value, fill->bound, plan, error);
     expected->zeros = fmin(expected->zeros, zeros_of(expected, fill));
-    return DLB_OK;
+out:
+    release_all(magnitude);
+    free(sample.spot);
+    return status;
 }
 
 enum dlb_status dlb_expected_make(const struct dlb_operator *entry,
@@ -286,7 +364,6 @@ enum dlb_status dlb_expected_make(const struct dlb_operator *entry,
     expected->reference = entry->reference;
     expected->problem = *problem;
     expected->seed = seed;
-    expected->reduction = entry->op->reduction(problem);
     expected->tensors = entry->op->tensors(problem, expected->tensor);
     expected->zeros = 1;
     if (!naive)
@@ -299,7 +376,8 @@ enum dlb_status dlb_expected_make(const struct dlb_operator *entry,
     expected->referee = plan ? "onednn" : "naive";
     status = dlb_buffers_make(entry->op, problem, pool, &buffers, error);
     for (int kind = 0; !status && kind < DLB_FILL_KINDS; kind++)
-        status = make_fill(expected, kind, &buffers, plan, pool, error);
+        if (dlb_expected_has(expected, kind))
+            status = make_fill(expected, kind, &buffers, plan, pool, error);
 out:
     dlb_buffers_release(&buffers);
     dlb_plan_release(plan);
@@ -314,10 +392,9 @@ void dlb_expected_release(struct dlb_expected *expected)
 {
     if (!expected)
         return;
-    for (int kind = 0; kind < DLB_FILL_KINDS; kind++)
-        for (int t = 0; t < DLB_TENSORS_MAX; t++) {
-            dlb_free(expected->fill[kind].value[t]);
-            dlb_free(expected->fill[kind].bound[t]);
-        }
+    for (int kind = 0; kind < DLB_FILL_KINDS; kind++) {
+        release_all(expected->fill[kind].value);
+        release_all(expected->fill[kind].bound);
+    }
     free(expected);
 }

@@ -6,7 +6,8 @@
 
 #include "measure/verify.h"
 
-/* Of one fill, by tensor; NULL for what is no output.  bound NULL: must be equal. */
+/* Of one fill, by tensor; NULL for what is no output.  Of role DLB_KEPT a value may be
+ * NaN: not known. */
 struct dlb_expected_fill {
     float *value[DLB_TENSORS_MAX];
     float *bound[DLB_TENSORS_MAX];
@@ -18,12 +19,14 @@ struct dlb_expected {
     struct dlb_problem problem;
     const char *referee; /* onednn or naive */
     uint64_t seed;
-    int64_t reduction;
     int tensors;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     struct dlb_expected_fill fill[DLB_FILL_KINDS];
     double zeros; /* share of zeros in the fill that has fewest */
 };
+
+/* Whether the problem has this fill: every one has the dense, some have no exact one. */
+bool dlb_expected_has(const struct dlb_expected *expected, enum dlb_fill_kind kind);
 
 /* Writes where element index of tensor is: name[i,j,k,l]. */
 void dlb_expected_place(const struct dlb_tensor *tensor, int64_t index, char *text,

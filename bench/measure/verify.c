@@ -33,8 +33,9 @@ struct finding {
 
 struct comparison {
     int64_t elements;
-    const float *got, *expected, *bound; /* bound NULL: 0 */
-    struct finding *finding;             /* by rank */
+    const float *got, *expected, *bound;
+    bool partial;            /* expected values that are NaN are not known */
+    struct finding *finding; /* by rank */
 };
 
 static void compare_share(void *context, const struct dlb_team *team)
@@ -45,7 +46,9 @@ static void compare_share(void *context, const struct dlb_team *team)
     dlb_share(c->elements, team->rank, team->size, &begin, &end);
     float max_abs = 0, max_rel = 0, max_bound = 0;
     for (int64_t i = begin; i < end; i++) {
-        float expected = c->expected[i], bound = c->bound ? c->bound[i] : 0;
+        float expected = c->expected[i], bound = c->bound[i];
+        if (c->partial && isnan(expected))
+            continue;
         float error = fabsf(c->got[i] - expected), size = fabsf(expected);
         max_abs = error > max_abs ? error : max_abs;
         max_bound = bound > max_bound ? bound : max_bound;
@@ -137,9 +140,18 @@ static bool guards_hold(const struct dlb_buffers *buffers, enum dlb_fill_kind ki
     return false;
 }
 
+/* Whether fetch has brought tensor t. */
+static bool is_fetched(const struct dlb_expected *expected, const struct dlb_plan *plan,
+                       int t)
+{
+    enum dlb_role role = expected->tensor[t].role;
+    return role == DLB_OUTPUT || (role == DLB_KEPT && plan->fetches_kept);
+}
+
 /* Guards first: what lies beside an output says more than what is wrong in it. */
 static enum dlb_status judge(const struct dlb_expected *expected, enum dlb_fill_kind kind,
-                             const struct dlb_buffers *buffers, struct dlb_pool *pool,
+                             const struct dlb_buffers *buffers,
+                             const struct dlb_plan *plan, struct dlb_pool *pool,
                              struct dlb_check *check, struct dlb_error *error)
 {
     if (!guards_hold(buffers, kind, check))
@@ -147,10 +159,13 @@ static enum dlb_status judge(const struct dlb_expected *expected, enum dlb_fill_
     const struct dlb_expected_fill *fill = &expected->fill[kind];
     for (int t = 0; t < expected->tensors; t++) {
         const struct dlb_tensor *tensor = &expected->tensor[t];
-        struct comparison comparison = {dlb_tensor_elements(tensor), buffers->data[t],
-                                        fill->value[t], fill->bound[t], NULL};
+        struct comparison comparison = {.elements = dlb_tensor_elements(tensor),
+                                        .got = buffers->data[t],
+                                        .expected = fill->value[t],
+                                        .bound = fill->bound[t],
+                                        .partial = tensor->role == DLB_KEPT};
         struct finding found;
-        if (tensor->role != DLB_OUTPUT)
+        if (!is_fetched(expected, plan, t))
             continue;
         enum dlb_status status = compare(pool, compare_share, &comparison, &found, error);
         if (status)
@@ -169,8 +184,8 @@ static enum dlb_status judge(const struct dlb_expected *expected, enum dlb_fill_
                  "%s is %s, expected %s, bound %.3g (%lld of %lld elements are wrong)",
                  place, number(got, comparison.got[found.index]),
                  number(wanted, comparison.expected[found.index]),
-                 comparison.bound ? (double)comparison.bound[found.index] : 0,
-                 (long long)found.wrong, (long long)comparison.elements);
+                 (double)comparison.bound[found.index], (long long)found.wrong,
+                 (long long)comparison.elements);
         return DLB_OK;
     }
     return DLB_OK;
@@ -183,7 +198,7 @@ static enum dlb_status run_and_judge(const struct dlb_expected *expected,
 {
     dlb_pool_run_plan(pool, plan);
     enum dlb_status status = dlb_pool_fetch_plan(pool, plan, error);
-    return status ? status : judge(expected, kind, buffers, pool, check, error);
+    return status ? status : judge(expected, kind, buffers, plan, pool, check, error);
 }
 
 struct copy {
@@ -214,7 +229,7 @@ static enum dlb_status check_repeats(const struct dlb_expected *expected,
     for (int t = 0; t < expected->tensors; t++) {
         struct copy copy = {NULL, buffers->data[t],
                             dlb_tensor_elements(&expected->tensor[t])};
-        if (expected->tensor[t].role != DLB_OUTPUT)
+        if (!is_fetched(expected, plan, t))
             continue;
         first[t] = copy.to = dlb_alloc((size_t)copy.elements * sizeof(float));
         if (!copy.to) {
@@ -227,8 +242,9 @@ static enum dlb_status check_repeats(const struct dlb_expected *expected,
     for (int t = 0; !status && check->outcome == DLB_OUTCOME_OK && t < expected->tensors;
          t++) {
         const struct dlb_tensor *tensor = &expected->tensor[t];
-        struct comparison comparison = {dlb_tensor_elements(tensor), buffers->data[t],
-                                        first[t], NULL, NULL};
+        struct comparison comparison = {.elements = dlb_tensor_elements(tensor),
+                                        .got = buffers->data[t],
+                                        .expected = first[t]};
         struct finding found;
         if (!first[t])
             continue;
@@ -264,9 +280,12 @@ enum dlb_status dlb_verify(const struct dlb_expected *expected,
                            struct dlb_pool *pool, bool determinism,
                            struct dlb_check *check, struct dlb_error *error)
 {
-    check_begin(expected, "both", check);
+    bool exact = dlb_expected_has(expected, DLB_FILL_EXACT);
+    check_begin(expected, exact ? "both" : fill_names[DLB_FILL_DENSE], check);
     for (int kind = 0; kind < DLB_FILL_KINDS; kind++) {
-        dlb_buffers_fill(buffers, kind, expected->reduction, expected->seed, pool);
+        if (!dlb_expected_has(expected, kind))
+            continue;
+        dlb_buffers_fill(buffers, kind, expected->seed, pool);
         enum dlb_status status = dlb_pool_bind_plan(pool, plan, buffers->data, error);
         if (!status)
             status = run_and_judge(expected, kind, buffers, plan, pool, check, error);
@@ -289,22 +308,21 @@ enum dlb_status dlb_verify(const struct dlb_expected *expected,
     return DLB_OK;
 }
 
-enum dlb_status dlb_verify_exact(const struct dlb_expected *expected,
+enum dlb_status dlb_verify_quick(const struct dlb_expected *expected,
                                  struct dlb_buffers *buffers, struct dlb_plan *plan,
                                  struct dlb_pool *pool, struct dlb_check *check,
                                  struct dlb_error *error)
 {
-    check_begin(expected, fill_names[DLB_FILL_EXACT], check);
-    if (buffers->filled && buffers->kind == DLB_FILL_EXACT &&
-        buffers->seed == expected->seed)
+    enum dlb_fill_kind kind =
+        dlb_expected_has(expected, DLB_FILL_EXACT) ? DLB_FILL_EXACT : DLB_FILL_DENSE;
+    check_begin(expected, fill_names[kind], check);
+    if (buffers->filled && buffers->kind == kind && buffers->seed == expected->seed)
         dlb_buffers_clear(buffers, pool);
     else
-        dlb_buffers_fill(buffers, DLB_FILL_EXACT, expected->reduction, expected->seed,
-                         pool);
+        dlb_buffers_fill(buffers, kind, expected->seed, pool);
     enum dlb_status status = dlb_pool_bind_plan(pool, plan, buffers->data, error);
     return status ? status
-                  : run_and_judge(expected, DLB_FILL_EXACT, buffers, plan, pool, check,
-                                  error);
+                  : run_and_judge(expected, kind, buffers, plan, pool, check, error);
 }
 
 enum dlb_status dlb_verify_again(const struct dlb_expected *expected,
@@ -314,5 +332,6 @@ enum dlb_status dlb_verify_again(const struct dlb_expected *expected,
 {
     check_begin(expected, fill_names[DLB_FILL_DENSE], check);
     enum dlb_status status = dlb_pool_fetch_plan(pool, plan, error);
-    return status ? status : judge(expected, DLB_FILL_DENSE, buffers, pool, check, error);
+    return status ? status
+                  : judge(expected, DLB_FILL_DENSE, buffers, plan, pool, check, error);
 }

@@ -31,9 +31,9 @@ struct dlb_check {
 
 /*
  * What the outputs of one problem ought to be, computed once per problem and reused for
- * every candidate: the oneDNN result for exact and dense fill at full size, and, for
- * dense, the bound of each element from sum |a||b|, by the same referee on absolute
- * values; how the bounds are made stands at the head of expected.c.  The referee is the
+ * every candidate: the oneDNN result for exact and dense fill at full size, and the bound
+ * of each element; how the bounds are made stands at the head of expected.c.  Operators
+ * that no whole numbers can be exact for have the dense fill alone.  The referee is the
  * plain definition when naive is set, in a build without oneDNN, and where oneDNN cannot
  * do the problem.  oneDNN's results are themselves held against the definition on a
  * sample of elements: DLB_FAULT when they are wrong.  pool must not be NULL; entry is
@@ -65,11 +65,12 @@ enum dlb_status dlb_verify(const struct dlb_expected *expected,
 
 /*
  * The part of dlb_verify that needs no second fill, for many candidates one after the
- * other: the exact fill, on which the smallest slip shows.  buffers that hold this fill
+ * other: the exact fill, on which the smallest slip shows, or the dense one of operators
+ * that have no other.  buffers that hold this fill
  * already keep it, and are left with it, bound to plan.  What is going to be reported must
  * still pass dlb_verify.
  */
-enum dlb_status dlb_verify_exact(const struct dlb_expected *expected,
+enum dlb_status dlb_verify_quick(const struct dlb_expected *expected,
                                  struct dlb_buffers *buffers, struct dlb_plan *plan,
                                  struct dlb_pool *pool, struct dlb_check *check,
                                  struct dlb_error *error);

@@ -70,7 +70,7 @@ static enum dlb_status refuse_key(const struct dlb_op *op, const struct place *p
     dlb_words_join(keys, op->dims_n, list, sizeof list);
     if (length == 0) {
         snprintf(sentence, sizeof sentence,
-                 "a key followed by a whole number is expected here; the keys of %s are "
+                 "a key followed by its value is expected here; the keys of %s are "
                  "%s, and n\"name\" at the end.",
                  op->name, list);
         return refuse(place, sentence);
@@ -83,26 +83,72 @@ static enum dlb_status refuse_key(const struct dlb_op *op, const struct place *p
     return refuse(place, sentence);
 }
 
+/* Reads what follows the key of a dim of whole numbers, and moves past it. */
+static enum dlb_status parse_number(const struct dlb_dim_def *def,
+                                    const struct place *place, const char **text,
+                                    int64_t *value)
+{
+    char sentence[256];
+    struct place after = *place;
+    after.at = *text;
+    if (!is_digit(**text)) {
+        snprintf(sentence, sizeof sentence,
+                 "a whole number must follow '%s' (%s); accepted: %lld to %lld.",
+                 def->key, def->meaning, (long long)def->min, (long long)def->max);
+        return refuse(&after, sentence);
+    }
+    *value = read_number(text, def->max);
+    if (*value >= def->min && *value <= def->max)
+        return DLB_OK;
+    snprintf(sentence, sizeof sentence,
+             "the number after '%s' (%s) is out of range; accepted: %lld to %lld.",
+             def->key, def->meaning, (long long)def->min, (long long)def->max);
+    return refuse(place, sentence);
+}
+
+/* The same for a dim of words; the longest that fits is taken. */
+static enum dlb_status parse_word(const struct dlb_dim_def *def,
+                                  const struct place *place, const char **text,
+                                  int64_t *value)
+{
+    char list[LIST_MAX], hint[DLB_HINT_MAX], word[KEY_MAX], sentence[512];
+    int names = (int)def->max + 1;
+    size_t longest = 0, length = 0;
+    bool dash = **text == '-';
+    for (int i = 0; dash && i < names; i++) {
+        size_t fits = strlen(def->names[i]);
+        if (fits > longest && !strncmp(*text + 1, def->names[i], fits)) {
+            longest = fits;
+            *value = i;
+        }
+    }
+    if (longest) {
+        *text += 1 + longest;
+        return DLB_OK;
+    }
+    struct place after = *place;
+    after.at = *text + dash;
+    while (is_letter(after.at[length]) && length < KEY_MAX - 1)
+        length++;
+    snprintf(word, sizeof word, "%.*s", (int)length, after.at);
+    snprintf(sentence, sizeof sentence,
+             "'%s-' must be followed by a word (%s)%s; accepted: %s.", def->key,
+             def->meaning, dlb_nearest_hint(word, def->names, names, hint),
+             dlb_words_join(def->names, names, list, sizeof list));
+    return refuse(&after, sentence);
+}
+
 static enum dlb_status parse_dim(const struct dlb_op *op, int dim, struct place *place,
                                  struct dlb_problem *problem, bool *named)
 {
     const struct dlb_dim_def *def = &op->dims[dim];
-    const char *number = place->at + strlen(def->key);
+    const char *text = place->at + strlen(def->key);
     char sentence[256];
-    if (!is_digit(*number)) {
-        place->at = number;
-        snprintf(sentence, sizeof sentence,
-                 "a whole number must follow '%s' (%s); accepted: %lld to %lld.",
-                 def->key, def->meaning, (long long)def->min, (long long)def->max);
-        return refuse(place, sentence);
-    }
-    int64_t value = read_number(&number, def->max);
-    if (value < def->min || value > def->max) {
-        snprintf(sentence, sizeof sentence,
-                 "the number after '%s' (%s) is out of range; accepted: %lld to %lld.",
-                 def->key, def->meaning, (long long)def->min, (long long)def->max);
-        return refuse(place, sentence);
-    }
+    int64_t value = 0;
+    enum dlb_status status = def->names ? parse_word(def, place, &text, &value)
+                                        : parse_number(def, place, &text, &value);
+    if (status)
+        return status;
     if (named[dim]) {
         snprintf(sentence, sizeof sentence, "'%s' is given twice; give it once.",
                  def->key);
@@ -110,7 +156,7 @@ static enum dlb_status parse_dim(const struct dlb_op *op, int dim, struct place 
     }
     named[dim] = true;
     problem->dim[dim] = value;
-    place->at = number;
+    place->at = text;
     return DLB_OK;
 }
 
@@ -187,10 +233,18 @@ void dlb_descriptor_format(const struct dlb_op *op, const struct dlb_problem *pr
 {
     int length = 0;
     text[0] = '\0';
-    for (int i = 0; i < op->dims_n && length < DLB_SHAPE_MAX; i++)
-        if (op->dim_needed(problem, i))
-            length += snprintf(text + length, DLB_SHAPE_MAX - length, "%s%lld",
-                               op->dims[i].key, (long long)problem->dim[i]);
+    for (int i = 0; i < op->dims_n && length < DLB_SHAPE_MAX; i++) {
+        const struct dlb_dim_def *def = &op->dims[i];
+        size_t room = (size_t)(DLB_SHAPE_MAX - length);
+        if (!op->dim_needed(problem, i))
+            continue;
+        if (def->names)
+            length += snprintf(text + length, room, "%s-%s", def->key,
+                               def->names[problem->dim[i]]);
+        else
+            length += snprintf(text + length, room, "%s%lld", def->key,
+                               (long long)problem->dim[i]);
+    }
 }
 
 void dlb_candidate_format(const struct dlb_op *op, const struct dlb_candidate *candidate,

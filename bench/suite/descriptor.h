@@ -1,6 +1,7 @@
 /*
  * descriptor.h - problems as text, in oneDNN benchdnn's syntax:
- * "mb1ic64ih56oc64oh56kh3ph1".
+ * "mb1ic64ih56oc64oh56kh3ph1", and words behind a dash where a dim is an enumeration:
+ * "mb8hq12sq512d64mask-causal".
  *
  * Keys and defaults come from op->dims; op->complete() derives the rest.  '_' between
  * parts is skipped; a trailing n"name" (or nNAME) names the problem.  Each key at most
