@@ -59,90 +59,91 @@ DLB_INLINE void store_tile(float *c, vec (*acc)[NV_MAX], int mr, int nv)
         v_store(c + (i * nv + j) * VLEN, acc[i][j]);
 }
 
-DLB_INLINE void scores(const struct dlb_attention_product *g, int mr, int nv, int held)
+/* One tile: the keys from rows on, into c. */
+DLB_INLINE void scores(const struct dlb_attention_product *g, const float *rows, float *c,
+                       int mr, int nv, int held)
 {
     const int pointers = (mr + ROWS_PER_POINTER - 1) / ROWS_PER_POINTER;
     const int64_t ld = g->a_ld;
-    const float *rows = g->a;
-    float *c = g->c;
-    for (int64_t t = 0; t < g->tiles; t++, rows += mr * ld, c += mr * nv * VLEN) {
-        vec acc[DLB_ATTENTION_MR][NV_MAX];
-        const float *a[POINTERS], *b = g->b;
+    vec acc[DLB_ATTENTION_MR][NV_MAX];
+    const float *a[POINTERS], *b = g->b;
+    DLB_UNROLL
+    for (int i = 0; i < mr; i++)
+        DLB_UNROLL
+    for (int j = 0; j < nv; j++)
+        acc[i][j] = v_zero();
+    DLB_UNROLL
+    for (int p = 0; p < pointers; p++)
+        a[p] = rows + p * ROWS_PER_POINTER * ld;
+    int64_t k = g->depth;
+    for (; k >= K_STEP; k -= K_STEP, b += K_STEP * nv * VLEN) {
+        DLB_UNROLL
+        for (int u = 0; u < K_STEP; u++)
+            step(acc, a, ROWS_PER_POINTER, ld, u, b + u * nv * VLEN, mr, nv, held);
+        DLB_UNROLL
+        for (int p = 0; p < pointers; p++)
+            a[p] += K_STEP;
+    }
+    for (; k > 0; k--, b += nv * VLEN) {
+        step(acc, a, ROWS_PER_POINTER, ld, 0, b, mr, nv, held);
+        DLB_UNROLL
+        for (int p = 0; p < pointers; p++)
+            a[p]++;
+    }
+    store_tile(c, acc, mr, nv);
+    if (!g->maximum)
+        return;
+    DLB_UNROLL
+    for (int j = 0; j < nv; j++) {
+        vec top = v_load(g->maximum + j * VLEN);
+        DLB_UNROLL
+        for (int i = 0; i < mr; i++)
+            top = v_max(top, acc[i][j]);
+        v_store(g->maximum + j * VLEN, top);
+    }
+}
+
+/* One tile: the columns of V from column on, into c. */
+DLB_INLINE void values(const struct dlb_attention_product *g, const float *column,
+                       float *c, int mr, int nv, int held)
+{
+    const int64_t ld = g->a_ld;
+    vec acc[DLB_ATTENTION_MR][NV_MAX];
+    const float *a[K_STEP], *b = g->b;
+    for (int u = 0; u < K_STEP; u++)
+        a[u] = column + u * ld;
+    if (g->factor) {
+        DLB_UNROLL
+        for (int j = 0; j < nv; j++) {
+            vec factor = v_load(g->factor + j * VLEN);
+            DLB_UNROLL
+            for (int i = 0; i < mr; i++)
+                acc[i][j] = v_mul(v_load(c + (i * nv + j) * VLEN), factor);
+        }
+    } else {
         DLB_UNROLL
         for (int i = 0; i < mr; i++)
             DLB_UNROLL
         for (int j = 0; j < nv; j++)
             acc[i][j] = v_zero();
+    }
+    int64_t k = g->depth;
+    for (; k >= K_STEP; k -= K_STEP, b += K_STEP * nv * VLEN) {
         DLB_UNROLL
-        for (int p = 0; p < pointers; p++)
-            a[p] = rows + p * ROWS_PER_POINTER * ld;
-        int64_t k = g->depth;
-        for (; k >= K_STEP; k -= K_STEP, b += K_STEP * nv * VLEN) {
-            DLB_UNROLL
-            for (int u = 0; u < K_STEP; u++)
-                step(acc, a, ROWS_PER_POINTER, ld, u, b + u * nv * VLEN, mr, nv, held);
-            DLB_UNROLL
-            for (int p = 0; p < pointers; p++)
-                a[p] += K_STEP;
-        }
-        for (; k > 0; k--, b += nv * VLEN) {
-            step(acc, a, ROWS_PER_POINTER, ld, 0, b, mr, nv, held);
-            DLB_UNROLL
-            for (int p = 0; p < pointers; p++)
-                a[p]++;
-        }
-        store_tile(c, acc, mr, nv);
-        if (!g->maximum)
-            continue;
-        DLB_UNROLL
-        for (int j = 0; j < nv; j++) {
-            vec top = v_load(g->maximum + j * VLEN);
-            DLB_UNROLL
-            for (int i = 0; i < mr; i++)
-                top = v_max(top, acc[i][j]);
-            v_store(g->maximum + j * VLEN, top);
+        for (int u = 0; u < K_STEP; u++) {
+            step(acc, &a[u], mr, 1, 0, b + u * nv * VLEN, mr, nv, held);
+            a[u] = v_pointer(a[u] + K_STEP * ld);
         }
     }
-}
-
-DLB_INLINE void values(const struct dlb_attention_product *g, int mr, int nv, int held)
-{
-    const int64_t ld = g->a_ld;
-    float *c = g->c;
-    for (int64_t t = 0; t < g->tiles; t++, c += mr * nv * VLEN) {
-        vec acc[DLB_ATTENTION_MR][NV_MAX];
-        const float *a = g->a + t * mr, *b = g->b;
-        if (g->factor) {
-            DLB_UNROLL
-            for (int j = 0; j < nv; j++) {
-                vec factor = v_load(g->factor + j * VLEN);
-                DLB_UNROLL
-                for (int i = 0; i < mr; i++)
-                    acc[i][j] = v_mul(v_load(c + (i * nv + j) * VLEN), factor);
-            }
-        } else {
-            DLB_UNROLL
-            for (int i = 0; i < mr; i++)
-                DLB_UNROLL
-            for (int j = 0; j < nv; j++)
-                acc[i][j] = v_zero();
-        }
-        int64_t k = g->depth;
-        for (; k >= K_STEP; k -= K_STEP, a += K_STEP * ld, b += K_STEP * nv * VLEN) {
-            DLB_UNROLL
-            for (int u = 0; u < K_STEP; u++)
-                step(acc, &a, mr, 1, u * ld, b + u * nv * VLEN, mr, nv, held);
-        }
-        for (; k > 0; k--, a += ld, b += nv * VLEN)
-            step(acc, &a, mr, 1, 0, b, mr, nv, held);
-        store_tile(c, acc, mr, nv);
-    }
+    for (; k > 0; k--, a[0] += ld, b += nv * VLEN)
+        step(acc, a, mr, 1, 0, b, mr, nv, held);
+    store_tile(c, acc, mr, nv);
 }
 
 /* Chains of sums, and so independent exponentials in flight, a column of vectors. */
 DLB_INLINE void softmax(const struct dlb_attention_softmax *g, int nv, int chains)
 {
-    vec top[NV_MAX], sum[4][NV_MAX];
+    vec top[NV_MAX], sum[2][NV_MAX];
     DLB_UNROLL
     for (int j = 0; j < nv; j++) {
         vec old = v_load(g->maximum + j * VLEN);
@@ -304,21 +305,36 @@ static bool finite(const float *from, int64_t ld, int64_t rows, int64_t n)
 #define WIDTHS(T) T(1) T(2) T(3) T(4)
 /* clang-format on */
 
+/* Tiles are functions of their own: inside the loop over them GCC 12 spills. */
 #define TILE_FUNCTIONS(mr, nv)                                                           \
+    static __attribute__((noinline)) void score_##mr##x##nv(                             \
+        const struct dlb_attention_product *call, const float *rows, float *c)           \
+    {                                                                                    \
+        scores(call, rows, c, mr, nv, (mr) * (nv) + (nv) < VREGS ? (nv) : (nv)-1);       \
+    }                                                                                    \
     static void scores_##mr##x##nv(const struct dlb_attention_product *call)             \
     {                                                                                    \
-        scores(call, mr, nv, (mr) * (nv) + (nv) < VREGS ? (nv) : (nv)-1);                \
+        for (int64_t t = 0; t < call->tiles; t++)                                        \
+            score_##mr##x##nv(call, call->a + t * (mr) * call->a_ld,                     \
+                              call->c + t * (mr) * (nv) * VLEN);                         \
+    }                                                                                    \
+    static __attribute__((noinline)) void value_##mr##x##nv(                             \
+        const struct dlb_attention_product *call, const float *column, float *c)         \
+    {                                                                                    \
+        values(call, column, c, mr, nv, (mr) * (nv) + (nv) < VREGS ? (nv) : (nv)-1);     \
     }                                                                                    \
     static void values_##mr##x##nv(const struct dlb_attention_product *call)             \
     {                                                                                    \
-        values(call, mr, nv, (mr) * (nv) + (nv) < VREGS ? (nv) : (nv)-1);                \
+        for (int64_t t = 0; t < call->tiles; t++)                                        \
+            value_##mr##x##nv(call, call->a + t * (mr),                                  \
+                              call->c + t * (mr) * (nv) * VLEN);                         \
     }
 TILES(TILE_FUNCTIONS)
 
 #define WIDTH_FUNCTIONS(nv)                                                              \
     static void softmax_##nv(const struct dlb_attention_softmax *call)                   \
     {                                                                                    \
-        softmax(call, nv, (nv) > 2 ? 1 : 4 / (nv));                                      \
+        softmax(call, nv, (nv) > 1 ? 1 : 2);                                      \
     }                                                                                    \
     static void mask_##nv(float *s, const float *mask, int64_t keys, float *top)         \
     {                                                                                    \
