@@ -55,7 +55,7 @@ static int64_t rows_make(const struct dlb_attention_plan *p, float *scratch,
 
 static int64_t decode_scratch(const struct dlb_attention_plan *p)
 {
-    struct rows rows;
+    struct rows rows = {0};
     return rows_make(p, NULL, &rows);
 }
 
@@ -148,9 +148,9 @@ static void finish(const struct dlb_attention_plan *p,
             continue;
         }
         float *dst = p->dst + dlb_attention_row(&p->s, unit->head, f) * dv;
-        const float inverse = dlb_attention_inverse(rows->sum[f]);
         for (int64_t c = 0; c < dv; c++)
-            dst[c] = o[c] * inverse;
+            dst[c] = o[c];
+        dlb_attention_divide(dst, dv, rows->sum[f]);
         dlb_attention_logsum(p, unit->head, f, rows->maximum[f], rows->sum[f]);
     }
 }
@@ -158,7 +158,7 @@ static void finish(const struct dlb_attention_plan *p,
 static void decode_run(const struct dlb_attention_plan *p,
                        const struct dlb_attention_unit *unit, float *scratch)
 {
-    struct rows rows;
+    struct rows rows = {0};
     rows_make(p, scratch, &rows);
     start(p, unit->head, &rows);
     int64_t seen = dlb_attention_keys(&p->s, p->s.sq - 1);

@@ -116,11 +116,8 @@ float *dlb_attention_partial(const struct dlb_attention_plan *plan, int64_t head
 void dlb_attention_logsum(const struct dlb_attention_plan *plan, int64_t head,
                           int64_t row, float maximum, float sum);
 
-/* By what a row is multiplied at the end; zeros where no key is seen. */
-static inline float dlb_attention_inverse(float sum)
-{
-    return sum == 0 ? 0 : 1 / sum;
-}
+/* The sums of a row become its result; zeros where no key is seen, whatever they are. */
+void dlb_attention_divide(float *o, int64_t n, float sum);
 
 /* The algorithms: elements of scratch that a thread needs, and one unit of work. */
 struct dlb_attention_runner {

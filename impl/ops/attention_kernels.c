@@ -267,7 +267,7 @@ static void copy(float *to, int64_t to_ld, const float *from, int64_t from_ld,
     }
 }
 
-static bool finite(const float *from, int64_t ld, int64_t rows, int64_t n)
+static bool all_finite(const float *from, int64_t ld, int64_t rows, int64_t n)
 {
     vec sum[2] = {v_zero(), v_zero()};
     for (int64_t i = 0; i < rows; i++, from += ld) {
@@ -315,8 +315,8 @@ static bool finite(const float *from, int64_t ld, int64_t rows, int64_t n)
     static void scores_##mr##x##nv(const struct dlb_attention_product *call)             \
     {                                                                                    \
         for (int64_t t = 0; t < call->tiles; t++)                                        \
-            score_##mr##x##nv(call, call->a + t * (mr) * call->a_ld,                     \
-                              call->c + t * (mr) * (nv) * VLEN);                         \
+            score_##mr##x##nv(call, call->a + t * (mr)*call->a_ld,                       \
+                              call->c + t * (mr) * (nv)*VLEN);                           \
     }                                                                                    \
     static __attribute__((noinline)) void value_##mr##x##nv(                             \
         const struct dlb_attention_product *call, const float *column, float *c)         \
@@ -326,15 +326,14 @@ static bool finite(const float *from, int64_t ld, int64_t rows, int64_t n)
     static void values_##mr##x##nv(const struct dlb_attention_product *call)             \
     {                                                                                    \
         for (int64_t t = 0; t < call->tiles; t++)                                        \
-            value_##mr##x##nv(call, call->a + t * (mr),                                  \
-                              call->c + t * (mr) * (nv) * VLEN);                         \
+            value_##mr##x##nv(call, call->a + t * (mr), call->c + t * (mr) * (nv)*VLEN); \
     }
 TILES(TILE_FUNCTIONS)
 
 #define WIDTH_FUNCTIONS(nv)                                                              \
     static void softmax_##nv(const struct dlb_attention_softmax *call)                   \
     {                                                                                    \
-        softmax(call, nv, (nv) > 1 ? 1 : 2);                                      \
+        softmax(call, nv, (nv) > 1 ? 1 : 2);                                             \
     }                                                                                    \
     static void mask_##nv(float *s, const float *mask, int64_t keys, float *top)         \
     {                                                                                    \
@@ -359,5 +358,5 @@ const struct dlb_attention_kernels DLB_NAME(dlb_attention) = {
     .gather = gather,
     .scatter = scatter,
     .copy = copy,
-    .finite = finite,
+    .finite = all_finite,
 };

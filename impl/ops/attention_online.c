@@ -99,7 +99,7 @@ static int64_t memory_make(const struct dlb_attention_plan *p, float *scratch,
 
 static int64_t online_scratch(const struct dlb_attention_plan *p)
 {
-    struct memory m;
+    struct memory m = {0};
     return memory_make(p, NULL, &m);
 }
 
@@ -139,6 +139,14 @@ static void panel_start(const struct dlb_attention_plan *p, int64_t head, int64_
     dlb_attention_by_isa[p->isa]->gather(&rows, s->scale);
 }
 
+/* A query that sees no key: zeros, whatever the values that it does not see were. */
+static void clear(struct panel *panel, int64_t lane, int64_t dv)
+{
+    panel->factor[lane] = 0;
+    for (int64_t c = 0; c < dv; c++)
+        panel->o[c * panel->width + lane] = 0;
+}
+
 static void panel_finish(const struct dlb_attention_plan *p,
                          const struct dlb_attention_unit *unit, struct panel *panel)
 {
@@ -162,8 +170,11 @@ static void panel_finish(const struct dlb_attention_plan *p,
     } else {
         rows.base = p->dst;
         row_offsets(p, unit->head, panel, dv, offset);
-        for (int64_t lane = 0; lane < panel->width; lane++)
-            panel->factor[lane] = dlb_attention_inverse(panel->sum[lane]);
+        for (int64_t lane = 0; lane < panel->width; lane++) {
+            panel->factor[lane] = 1 / panel->sum[lane];
+            if (panel->sum[lane] == 0)
+                clear(panel, lane, dv);
+        }
         for (int64_t row = panel->begin; row < panel->end; row++)
             dlb_attention_logsum(p, unit->head, row, panel->maximum[row - panel->begin],
                                  panel->sum[row - panel->begin]);
@@ -287,7 +298,7 @@ static void online_run(const struct dlb_attention_plan *p,
     const struct dlb_attention_shape *s = &p->s;
     const struct dlb_attention_kernels *kernels = dlb_attention_by_isa[p->isa];
     struct panel panels[DLB_ATTENTION_PANELS_MAX];
-    struct memory m;
+    struct memory m = {0};
     const int panels_n = (int)(unit->panel_end - unit->panel_begin);
     memory_make(p, scratch, &m);
     for (int i = 0; i < panels_n; i++)

@@ -51,6 +51,13 @@ void dlb_attention_logsum(const struct dlb_attention_plan *p, int64_t head, int6
             maximum + logf(sum);
 }
 
+void dlb_attention_divide(float *o, int64_t n, float sum)
+{
+    const float inverse = 1 / sum;
+    for (int64_t c = 0; c < n; c++)
+        o[c] = sum == 0 ? 0 : o[c] * inverse;
+}
+
 static enum dlb_status attention_bind(struct dlb_plan *plan, void *const *tensor,
                                       const struct dlb_team *team,
                                       struct dlb_error *error)
@@ -88,9 +95,7 @@ static void merge_row(const struct dlb_attention_plan *p, int64_t head, int64_t 
         for (int64_t c = 0; c < dv; c++)
             dst[c] += weight * from[c];
     }
-    const float inverse = dlb_attention_inverse(sum);
-    for (int64_t c = 0; c < dv; c++)
-        dst[c] *= inverse;
+    dlb_attention_divide(dst, dv, sum);
     dlb_attention_logsum(p, head, row, top, sum);
 }
 

@@ -331,8 +331,10 @@ static double online_cycles(const struct dlb_attention_shape *s,
             int64_t begin, end;
             int nv = dlb_attention_panel_rows(w, i, &begin, &end);
             seen = dlb_attention_keys(s, (end - 1) / s->group);
-            double blocks = ceil((double)seen / kb),
-                   keys = (double)seen / fmax(1, blocks);
+            cycles += row * nv * TRANSPOSE_CYCLES;
+            if (seen == 0)
+                continue;
+            double blocks = ceil((double)seen / kb), keys = (double)seen / blocks;
             int mr = kernels->mr_max[nv];
             double each = product_cycles(keys, (double)s->d, mr, nv) +
                           product_cycles((double)s->dv, keys, mr, nv) +
@@ -343,7 +345,7 @@ static double online_cycles(const struct dlb_attention_shape *s,
             double near = sizeof(float) * nv * w->lanes * (keys + row);
             if (near > 0.9 * (double)target->l1d_bytes)
                 each += keys * nv * FAR_CYCLES * 2;
-            cycles += blocks * each + row * nv * TRANSPOSE_CYCLES;
+            cycles += blocks * each;
         }
         /* In place, rows share few sets of the cache. */
         double lines = (double)seen * row / 16;
