@@ -1,12 +1,14 @@
 #include "ops.h"
 
 #include "ops/attention.h"
+#include "ops/attention.h"
 #include "ops/conv.h"
 
 #include <string.h>
 
 const struct dlb_operator dlb_operators[] = {
     {&dlb_op_conv, &dlb_reference_conv, "resnet50.csv"},
+    {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
