@@ -715,13 +715,6 @@ DLB_INLINE vec v_hold(vec a)
     return a;
 }
 
-/* p, of which a compiler knows nothing more: it may not add up addresses beforehand. */
-DLB_INLINE const float *v_pointer(const float *p)
-{
-    __asm__("" : "+r"(p));
-    return p;
-}
-
 /* v_fma in the register of c.  Left to itself GCC 12 puts some sums into the register of
  * a factor and then spills where a tile fills the register file. */
 DLB_INLINE vec v_fma_in_place(vec a, vec b, vec c)

@@ -27,14 +27,14 @@
 #include "core/vec.h"
 #include "core/vmath_inline.h"
 
-/* K_STEP steps share one update of the pointers; ROWS_PER_POINTER rows of K share one,
- * since an address reaches p, p + ld and p + 2*ld. */
-enum { K_STEP = 4, ROWS_PER_POINTER = 3, NV_MAX = DLB_ATTENTION_NV };
+/* So many rows of K share a pointer: an address reaches p, p + ld and p + 2*ld. */
+enum { ROWS_PER_POINTER = 3, NV_MAX = DLB_ATTENTION_NV };
 enum { POINTERS = (DLB_ATTENTION_MR + ROWS_PER_POINTER - 1) / ROWS_PER_POINTER };
 
-/* acc[i][:] += element(i) * b[:], element(i) = a[i / share][i % share * row + at]. */
+/* acc[i][:] += element(i) * b[:], element(i) = a[i / share][i % share * row].  The loops
+ * over steps are not unrolled: GCC 12 then spills, and a step has work for many cycles. */
 DLB_INLINE void step(vec (*acc)[NV_MAX], const float *const *a, int share, int64_t row,
-                     int64_t at, const float *b, int mr, int nv, int held)
+                     const float *b, int mr, int nv, int held)
 {
     vec bv[NV_MAX];
     DLB_UNROLL
@@ -42,7 +42,7 @@ DLB_INLINE void step(vec (*acc)[NV_MAX], const float *const *a, int share, int64
         bv[j] = v_hold(v_load(b + j * VLEN));
     DLB_UNROLL
     for (int i = 0; i < mr; i++) {
-        vec av = v_set1(a[i / share][i % share * row + at]);
+        vec av = v_set1(a[i / share][i % share * row]);
         DLB_UNROLL
         for (int j = 0; j < nv; j++)
             acc[i][j] = j < held ? v_fma_in_place(av, bv[j], acc[i][j])
@@ -75,17 +75,8 @@ DLB_INLINE void scores(const struct dlb_attention_product *g, const float *rows,
     DLB_UNROLL
     for (int p = 0; p < pointers; p++)
         a[p] = rows + p * ROWS_PER_POINTER * ld;
-    int64_t k = g->depth;
-    for (; k >= K_STEP; k -= K_STEP, b += K_STEP * nv * VLEN) {
-        DLB_UNROLL
-        for (int u = 0; u < K_STEP; u++)
-            step(acc, a, ROWS_PER_POINTER, ld, u, b + u * nv * VLEN, mr, nv, held);
-        DLB_UNROLL
-        for (int p = 0; p < pointers; p++)
-            a[p] += K_STEP;
-    }
-    for (; k > 0; k--, b += nv * VLEN) {
-        step(acc, a, ROWS_PER_POINTER, ld, 0, b, mr, nv, held);
+    for (int64_t k = g->depth; k > 0; k--, b += nv * VLEN) {
+        step(acc, a, ROWS_PER_POINTER, ld, b, mr, nv, held);
         DLB_UNROLL
         for (int p = 0; p < pointers; p++)
             a[p]++;
@@ -109,9 +100,7 @@ DLB_INLINE void values(const struct dlb_attention_product *g, const float *colum
 {
     const int64_t ld = g->a_ld;
     vec acc[DLB_ATTENTION_MR][NV_MAX];
-    const float *a[K_STEP], *b = g->b;
-    for (int u = 0; u < K_STEP; u++)
-        a[u] = column + u * ld;
+    const float *b = g->b;
     if (g->factor) {
         DLB_UNROLL
         for (int j = 0; j < nv; j++) {
@@ -127,16 +116,8 @@ DLB_INLINE void values(const struct dlb_attention_product *g, const float *colum
         for (int j = 0; j < nv; j++)
             acc[i][j] = v_zero();
     }
-    int64_t k = g->depth;
-    for (; k >= K_STEP; k -= K_STEP, b += K_STEP * nv * VLEN) {
-        DLB_UNROLL
-        for (int u = 0; u < K_STEP; u++) {
-            step(acc, &a[u], mr, 1, 0, b + u * nv * VLEN, mr, nv, held);
-            a[u] = v_pointer(a[u] + K_STEP * ld);
-        }
-    }
-    for (; k > 0; k--, a[0] += ld, b += nv * VLEN)
-        step(acc, a, mr, 1, 0, b, mr, nv, held);
+    for (int64_t k = g->depth; k > 0; k--, column += ld, b += nv * VLEN)
+        step(acc, &column, mr, 1, b, mr, nv, held);
     store_tile(c, acc, mr, nv);
 }
 
