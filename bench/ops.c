@@ -1,11 +1,13 @@
 #include "ops.h"
 
+#include "ops/batchnorm.h"
 #include "ops/conv.h"
 
 #include <string.h>
 
 const struct dlb_operator dlb_operators[] = {
     {&dlb_op_conv, &dlb_reference_conv, "resnet50.csv"},
+    {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

@@ -122,6 +122,19 @@ DLB_INLINE float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
 }
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return _mm512_sqrt_ps(a);
+}
+/* Bit i is set where lane i is > 0; NaN is not. */
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -202,6 +215,19 @@ DLB_INLINE float v_sum(vec a)
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return _mm256_div_ps(a, b);
+}
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return _mm256_sqrt_ps(a);
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm256_movemask_ps(
+        _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -284,6 +310,18 @@ DLB_INLINE float v_sum(vec a)
     a = _mm_add_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return _mm_div_ps(a, b);
+}
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return _mm_sqrt_ps(a);
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -365,6 +403,19 @@ DLB_INLINE float v_sum(vec a)
 {
     return vaddvq_f32(a);
 }
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return vdivq_f32(a, b);
+}
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return vsqrtq_f32(a);
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgtzq_f32(a), bit));
+}
 DLB_INLINE void v_stream_fence(void) {}
 
 #elif defined(DLB_TARGET_SCALAR)
@@ -435,6 +486,18 @@ DLB_INLINE void v_store_n(float *p, vec a, int n)
 DLB_INLINE float v_sum(vec a)
 {
     return a;
+}
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return a / b;
+}
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return __builtin_sqrtf(a);
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return a > 0;
 }
 DLB_INLINE void v_stream_fence(void) {}
 
