@@ -98,16 +98,24 @@ enum dlb_status dlb_conv_onednn(const struct dlb_problem *problem, enum dlb_isa 
 
     struct dlb_conv_shape s;
     dlb_conv_shape_get(problem, &s);
-    struct dlb_onednn_operand operands[OPERANDS] = {
-        [SRC] = {.argument = DNNL_ARG_SRC, .tensor = DLB_CONV_SRC, .letters = "nchw"},
-        [WEIGHTS] = {.argument = DNNL_ARG_WEIGHTS,
-                     .tensor = DLB_CONV_WEIGHTS,
-                     .letters = s.g > 1 ? "goihw" : "oihw"},
-        [DST] = {.argument = DNNL_ARG_DST,
-                 .tensor = DLB_CONV_DST,
-                 .output = true,
-                 .letters = "nchw"},
-        [BIAS] = {.argument = DNNL_ARG_BIAS, .tensor = DLB_CONV_BIASES},
+    struct dlb_onednn_recipe recipe = {
+        .problem = problem,
+        .threads = threads,
+        .operands_n = s.bias ? OPERANDS : BIAS,
+        .operand =
+            {
+                [SRC] = {.tensor = DLB_CONV_SRC, .letters = "nchw"},
+                [WEIGHTS] = {.tensor = DLB_CONV_WEIGHTS,
+                             .letters = s.g > 1 ? "goihw" : "oihw"},
+                [DST] = {.tensor = DLB_CONV_DST, .output = true, .letters = "nchw"},
+                [BIAS] = {.tensor = DLB_CONV_BIASES},
+            },
+        .steps_n = 1,
+        .step[0] = {.uses_n = s.bias ? OPERANDS : BIAS,
+                    .use = {{DNNL_ARG_SRC, SRC},
+                            {DNNL_ARG_WEIGHTS, WEIGHTS},
+                            {DNNL_ARG_DST, DST},
+                            {DNNL_ARG_BIAS, BIAS}}},
     };
     struct wishes wishes = {0};
     struct dlb_onednn_conv conv = {
@@ -123,37 +131,28 @@ enum dlb_status dlb_conv_onednn(const struct dlb_problem *problem, enum dlb_isa 
                         padding_end(s.iw, s.ow, s.kw, s.sw, s.pw, s.dw)},
     };
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_engine_t engine = NULL;
     enum dlb_status status = DLB_OK;
 
     omp_set_num_threads(threads);
-    dnnl_status_t code = dnnl_engine_create(&engine, dnnl_cpu, 0);
+    dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
     if (!code)
-        code = make_descriptors(&s, operands, &wishes);
+        code = make_descriptors(&s, recipe.operand, &wishes);
     if (!code)
         code = make_attributes(s.relu, &attributes);
     if (!code)
-        code = dlb_onednn_conv_pd(&pd, &conv, attributes, engine);
+        code = dlb_onednn_conv_pd(&recipe.step[0].pd, &conv, attributes, recipe.engine);
     if (code) {
         status = dlb_onednn_fail(error, code,
                                  formulation ? "make a Winograd convolution"
                                              : "make a direct convolution");
         goto out;
     }
-    status = dlb_onednn_plan_make(engine, pd, operands, s.bias ? OPERANDS : BIAS, threads,
-                                  plan, error);
-    engine = NULL;
+    status = dlb_onednn_plan_make(&recipe, plan, error);
 out:
-    for (int i = 0; i < OPERANDS; i++) {
-        dlb_onednn_md_release(&operands[i].canonical);
+    for (int i = 0; i < OPERANDS; i++)
         dlb_onednn_md_release(&wishes.md[i]);
-    }
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
-    if (engine)
-        dnnl_engine_destroy(engine);
+    dlb_onednn_recipe_release(&recipe);
     return status;
 }

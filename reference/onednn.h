@@ -4,12 +4,13 @@
  *
  * onednn_2.c or onednn_3.c implements what differs between the two (the build picks one
  * by the headers' major version), onednn.c the facts about the loaded library, and
- * onednn_plan.c a plan around any primitive.  Nothing outside reference/ sees this.
+ * onednn_plan.c a plan around any sequence of primitives.  Nothing outside reference/ sees this.
  */
 #ifndef DLB_REFERENCE_ONEDNN_H
 #define DLB_REFERENCE_ONEDNN_H
 
 #include "core/plan.h"
+#include "core/problem.h"
 
 #include <dnnl.h>
 
@@ -29,7 +30,7 @@ dnnl_status_t dlb_onednn_md_make(struct dlb_onednn_md *md, int rank,
 dnnl_status_t dlb_onednn_md_of(struct dlb_onednn_md *md, const_dnnl_primitive_desc_t pd,
                                dnnl_query_t what, int index);
 void dlb_onednn_md_release(struct dlb_onednn_md *md);
-size_t dlb_onednn_md_bytes(const struct dlb_onednn_md *md);
+size_t dlb_onednn_md_bytes(const struct dlb_onednn_md *md); /* 0 of none */
 bool dlb_onednn_md_equal(const struct dlb_onednn_md *a, const struct dlb_onednn_md *b);
 
 /* The blocking of a layout; false for an opaque one (Winograd, packed). */
@@ -68,25 +69,57 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
 void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, char *name,
                         size_t bytes);
 
-/* One operand of a primitive and the canonical tensor that it is filled from or brought
- * back into. */
+/*
+ * One operand of a plan: memory that its steps share.  Each use of it is a view in the
+ * layout that the primitive wants; all uses are of the same elements in the same order.
+ *
+ * Backed by a canonical tensor: read or written in place where own (or, when that is
+ * none, the first use) has the canonical layout; else memory of the plan's own in that
+ * layout, reordered from the tensor in bind or into it in fetch.  Without a tensor
+ * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
+ * makes of the tensors.
+ */
 struct dlb_onednn_operand {
-    int argument; /* DNNL_ARG_… */
-    int tensor;   /* position in the tensor array of plans */
+    int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;
     const char *letters; /* of the logical dims, for plan->layout; NULL leaves it out */
-    struct dlb_onednn_md canonical;
+    struct dlb_onednn_md canonical; /* none without a tensor */
+    struct dlb_onednn_md own;       /* none: that of the first use */
+    void (*fill)(const struct dlb_problem *problem, void *const *tensor, float *data);
 };
-enum { DLB_ONEDNN_OPERANDS_MAX = 16 };
+
+enum { DLB_ONEDNN_OWN = -1, DLB_ONEDNN_OPERANDS_MAX = 16, DLB_ONEDNN_STEPS_MAX = 8 };
+
+/* One primitive of a plan, which must want a user's scratchpad, and the operand behind
+ * each of its arguments (DNNL_ARG_…). */
+struct dlb_onednn_step {
+    dnnl_primitive_desc_t pd;
+    int uses_n;
+    struct {
+        int argument, operand;
+    } use[DLB_ONEDNN_OPERANDS_MAX];
+};
+
+/* A plan as its primitives in the order of their execution. */
+struct dlb_onednn_recipe {
+    dnnl_engine_t engine; /* on which the primitives were described */
+    const struct dlb_problem *problem;
+    int threads; /* those that the primitives were described for */
+    int operands_n, steps_n;
+    struct dlb_onednn_operand operand[DLB_ONEDNN_OPERANDS_MAX];
+    struct dlb_onednn_step step[DLB_ONEDNN_STEPS_MAX];
+};
 
 /*
- * A plan of class "onednn" that executes the primitive of pd.  engine, on which pd
- * was created, is taken over, on failure too; pd and the operands' descriptors remain the
- * caller's.  pd must want a user's scratchpad.  threads: those that pd was created for.
+ * A plan of class "onednn".  May take the engine over, and sets it to NULL in the recipe
+ * then; all else there remains the caller's, who releases the recipe in any case.
+ * plan->algorithm joins the implementations of the steps by '+'.
  */
-enum dlb_status dlb_onednn_plan_make(dnnl_engine_t engine, const_dnnl_primitive_desc_t pd,
-                                     const struct dlb_onednn_operand *operands,
-                                     int operands_n, int threads, struct dlb_plan **plan,
-                                     struct dlb_error *error);
+enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
+                                     struct dlb_plan **plan, struct dlb_error *error);
+
+/* Releases the primitive descriptors, the layouts and, when it is still there, the engine
+ * of a recipe; safe on a zeroed one. */
+void dlb_onednn_recipe_release(struct dlb_onednn_recipe *recipe);
 
 #endif

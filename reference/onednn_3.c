@@ -27,7 +27,7 @@ void dlb_onednn_md_release(struct dlb_onednn_md *md)
 
 size_t dlb_onednn_md_bytes(const struct dlb_onednn_md *md)
 {
-    return dnnl_memory_desc_get_size(md->desc);
+    return md->desc ? dnnl_memory_desc_get_size(md->desc) : 0;
 }
 
 bool dlb_onednn_md_equal(const struct dlb_onednn_md *a, const struct dlb_onednn_md *b)

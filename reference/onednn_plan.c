@@ -1,5 +1,6 @@
 /*
- * A plan around any oneDNN primitive: memories, reorders, scratchpad, execution.
+ * A plan around any sequence of oneDNN primitives: memories, reorders, scratchpads,
+ * execution.
  */
 #include "onednn.h"
 #include "reference.h"
@@ -12,23 +13,30 @@
 struct operand {
     int tensor;
     bool output;
-    dnnl_memory_t canonical; /* the caller's tensor */
-    dnnl_memory_t own;       /* what the primitive gets; canonical where layouts agree */
+    void (*fill)(const struct dlb_problem *problem, void *const *tensor, float *data);
+    dnnl_memory_t canonical; /* the caller's tensor, where it is reordered */
+    dnnl_memory_t own;       /* the other side of the reorder */
     dnnl_primitive_t reorder;
-    void *data; /* of own, unless it is canonical */
+    void *data; /* NULL where the tensor is used in place */
+};
+
+struct step {
+    dnnl_primitive_t primitive;
+    int arguments_n; /* the operands' in front, the scratchpad behind */
+    dnnl_exec_arg_t argument[DLB_ONEDNN_OPERANDS_MAX + 1];
+    int operands_n;
+    int operand[DLB_ONEDNN_OPERANDS_MAX];
 };
 
 struct onednn_plan {
     struct dlb_plan plan;
+    struct dlb_problem problem;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    dnnl_primitive_t primitive;
-    dnnl_memory_t scratchpad;
-    void *scratch;
-    int operands_n;
-    struct operand operands[DLB_ONEDNN_OPERANDS_MAX];
-    int arguments_n;
-    dnnl_exec_arg_t arguments[DLB_ONEDNN_OPERANDS_MAX + 1];
+    void *scratch; /* one after another, the steps use the same */
+    int operands_n, steps_n;
+    struct operand operand[DLB_ONEDNN_OPERANDS_MAX];
+    struct step step[DLB_ONEDNN_STEPS_MAX];
     dnnl_status_t run_status;
 };
 
@@ -41,32 +49,59 @@ static dnnl_status_t reorder(struct onednn_plan *self, const struct operand *ope
     return code ? code : dnnl_stream_wait(self->stream);
 }
 
+static dnnl_status_t bind_operand(struct onednn_plan *self, struct operand *operand,
+                                  void *const *tensor)
+{
+    if (operand->fill)
+        operand->fill(&self->problem, tensor, operand->data);
+    if (!operand->reorder)
+        return dnnl_success;
+    dnnl_status_t code =
+        dnnl_memory_set_data_handle(operand->canonical, tensor[operand->tensor]);
+    if (!code && !operand->output)
+        code = reorder(self, operand, operand->canonical, operand->own);
+    return code;
+}
+
+static dnnl_status_t bind_step(struct onednn_plan *self, struct step *step,
+                               void *const *tensor)
+{
+    for (int i = 0; i < step->operands_n; i++) {
+        const struct operand *operand = &self->operand[step->operand[i]];
+        void *data = operand->data ? operand->data : tensor[operand->tensor];
+        dnnl_status_t code = dnnl_memory_set_data_handle(step->argument[i].memory, data);
+        if (code)
+            return code;
+    }
+    return dnnl_success;
+}
+
 static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
                                    const struct dlb_team *team, struct dlb_error *error)
 {
     struct onednn_plan *self = (struct onednn_plan *)plan;
+    dnnl_status_t code = dnnl_success;
     (void)team;
     omp_set_num_threads(plan->threads);
-    for (int i = 0; i < self->operands_n; i++) {
-        struct operand *operand = &self->operands[i];
-        dnnl_status_t code =
-            dnnl_memory_set_data_handle(operand->canonical, tensor[operand->tensor]);
-        if (!code && operand->reorder && !operand->output)
-            code = reorder(self, operand, operand->canonical, operand->own);
-        if (code)
-            return dlb_onednn_fail(error, code, "bring an operand into its own layout");
-    }
+    for (int i = 0; i < self->operands_n && !code; i++)
+        code = bind_operand(self, &self->operand[i], tensor);
+    for (int i = 0; i < self->steps_n && !code; i++)
+        code = bind_step(self, &self->step[i], tensor);
+    if (code)
+        return dlb_onednn_fail(error, code, "bring an operand into its own layout");
     return DLB_OK;
 }
 
 static void onednn_run(struct dlb_plan *plan, const struct dlb_team *team)
 {
     struct onednn_plan *self = (struct onednn_plan *)plan;
+    dnnl_status_t code = dnnl_success;
     (void)team;
     /* Some implementations ask OpenMP again; the caller may have run another plan. */
     omp_set_num_threads(plan->threads);
-    dnnl_status_t code = dnnl_primitive_execute(self->primitive, self->stream,
-                                                self->arguments_n, self->arguments);
+    for (int i = 0; i < self->steps_n && !code; i++)
+        code = dnnl_primitive_execute(self->step[i].primitive, self->stream,
+                                      self->step[i].arguments_n, self->step[i].argument);
     if (!code)
         code = dnnl_stream_wait(self->stream);
     if (code)
@@ -82,7 +117,7 @@ static enum dlb_status onednn_fetch(struct dlb_plan *plan, const struct dlb_team
         return dlb_onednn_fail(error, self->run_status, "execute a primitive");
     omp_set_num_threads(plan->threads);
     for (int i = 0; i < self->operands_n; i++) {
-        struct operand *operand = &self->operands[i];
+        struct operand *operand = &self->operand[i];
         if (!operand->output || !operand->reorder)
             continue;
         dnnl_status_t code = reorder(self, operand, operand->own, operand->canonical);
@@ -92,23 +127,33 @@ static enum dlb_status onednn_fetch(struct dlb_plan *plan, const struct dlb_team
     return DLB_OK;
 }
 
+static void release_operand(struct operand *operand)
+{
+    if (operand->reorder)
+        dnnl_primitive_destroy(operand->reorder);
+    if (operand->own)
+        dnnl_memory_destroy(operand->own);
+    if (operand->canonical)
+        dnnl_memory_destroy(operand->canonical);
+    dlb_free(operand->data);
+}
+
+static void release_step(struct step *step)
+{
+    if (step->primitive)
+        dnnl_primitive_destroy(step->primitive);
+    for (int i = 0; i < step->arguments_n; i++)
+        if (step->argument[i].memory)
+            dnnl_memory_destroy(step->argument[i].memory);
+}
+
 static void onednn_release(struct dlb_plan *plan)
 {
     struct onednn_plan *self = (struct onednn_plan *)plan;
-    for (int i = 0; i < self->operands_n; i++) {
-        struct operand *operand = &self->operands[i];
-        if (operand->reorder)
-            dnnl_primitive_destroy(operand->reorder);
-        if (operand->own && operand->own != operand->canonical)
-            dnnl_memory_destroy(operand->own);
-        if (operand->canonical)
-            dnnl_memory_destroy(operand->canonical);
-        dlb_free(operand->data);
-    }
-    if (self->primitive)
-        dnnl_primitive_destroy(self->primitive);
-    if (self->scratchpad)
-        dnnl_memory_destroy(self->scratchpad);
+    for (int i = 0; i < self->steps_n; i++)
+        release_step(&self->step[i]);
+    for (int i = 0; i < self->operands_n; i++)
+        release_operand(&self->operand[i]);
     dlb_free(self->scratch);
     if (self->stream)
         dnnl_stream_destroy(self->stream);
@@ -126,126 +171,198 @@ static const struct dlb_plan_class onednn_class = {
     .release = onednn_release,
 };
 
-/* Memory of our own for md, counted as workspace. */
-static dnnl_status_t own_memory(struct onednn_plan *self, const struct dlb_onednn_md *md,
-                                dnnl_memory_t *memory, void **data)
+static dnnl_status_t allocate(struct onednn_plan *self, size_t bytes, void **data)
 {
-    size_t bytes = dlb_onednn_md_bytes(md);
     *data = dlb_alloc(bytes);
-    if (!*data)
-        return dnnl_out_of_memory;
     self->plan.workspace_bytes += bytes;
-    dnnl_status_t code = dlb_onednn_memory_make(memory, md, self->engine);
-    return code ? code : dnnl_memory_set_data_handle(*memory, *data);
+    return *data ? dnnl_success : dnnl_out_of_memory;
 }
 
-static dnnl_status_t make_operand(struct onednn_plan *self, struct operand *operand,
-                                  const struct dlb_onednn_operand *wanted,
-                                  const struct dlb_onednn_md *md)
+static void name_layout(struct dlb_plan *plan, const struct dlb_onednn_md *md,
+                        const char *letters)
 {
-    *operand = (struct operand){.tensor = wanted->tensor, .output = wanted->output};
+    char name[48];
+    size_t length = strlen(plan->layout);
+    dlb_onednn_md_name(md, letters, name, sizeof name);
+    snprintf(plan->layout + length, sizeof plan->layout - length, "%s%s",
+             length ? "/" : "", name);
+}
+
+/* The descriptor that the first use of operand number wants. */
+static dnnl_status_t first_use(const struct dlb_onednn_recipe *recipe, int number,
+                               struct dlb_onednn_md *md)
+{
+    for (int s = 0; s < recipe->steps_n; s++)
+        for (int i = 0; i < recipe->step[s].uses_n; i++)
+            if (recipe->step[s].use[i].operand == number)
+                return dlb_onednn_md_of(md, recipe->step[s].pd, dnnl_query_exec_arg_md,
+                                        recipe->step[s].use[i].argument);
+    return dnnl_invalid_arguments;
+}
+
+static dnnl_status_t make_reorder(struct onednn_plan *self, struct operand *operand,
+                                  const struct dlb_onednn_md *canonical,
+                                  const struct dlb_onednn_md *own)
+{
     dnnl_status_t code =
-        dlb_onednn_memory_make(&operand->canonical, &wanted->canonical, self->engine);
+        dlb_onednn_memory_make(&operand->canonical, canonical, self->engine);
+    if (!code)
+        code = dlb_onednn_memory_make(&operand->own, own, self->engine);
+    if (!code)
+        code = dnnl_memory_set_data_handle(operand->own, operand->data);
     if (code)
         return code;
-    if (dlb_onednn_md_equal(md, &wanted->canonical)) {
-        operand->own = operand->canonical;
-        return dnnl_success;
-    }
-    code = wanted->output ? dlb_onednn_reorder_make(&operand->reorder, md,
-                                                    &wanted->canonical, self->engine)
-                          : dlb_onednn_reorder_make(&operand->reorder, &wanted->canonical,
-                                                    md, self->engine);
-    return code ? code : own_memory(self, md, &operand->own, &operand->data);
+    return operand->output
+               ? dlb_onednn_reorder_make(&operand->reorder, own, canonical, self->engine)
+               : dlb_onednn_reorder_make(&operand->reorder, canonical, own, self->engine);
 }
 
-static dnnl_status_t make_operands(struct onednn_plan *self,
-                                   const_dnnl_primitive_desc_t pd,
-                                   const struct dlb_onednn_operand *operands, int n)
+static dnnl_status_t make_operand(struct onednn_plan *self,
+                                  const struct dlb_onednn_recipe *recipe, int number)
 {
-    size_t layout_length = 0;
-    for (int i = 0; i < n; i++) {
-        struct dlb_onednn_md md = {0};
-        dnnl_status_t code =
-            dlb_onednn_md_of(&md, pd, dnnl_query_exec_arg_md, operands[i].argument);
-        if (code)
-            return code;
-        struct operand *operand = &self->operands[self->operands_n++];
-        code = make_operand(self, operand, &operands[i], &md);
-        if (operands[i].letters && layout_length < sizeof self->plan.layout) {
-            char name[48];
-            dlb_onednn_md_name(&md, operands[i].letters, name, sizeof name);
-            layout_length += (size_t)snprintf(self->plan.layout + layout_length,
-                                              sizeof self->plan.layout - layout_length,
-                                              "%s%s", layout_length ? "/" : "", name);
-        }
-        dlb_onednn_md_release(&md);
-        if (code)
-            return code;
-        self->arguments[self->arguments_n++] =
-            (dnnl_exec_arg_t){operands[i].argument, operand->own};
-    }
-    return dnnl_success;
+    const struct dlb_onednn_operand *wanted = &recipe->operand[number];
+    struct operand *operand = &self->operand[self->operands_n++];
+    struct dlb_onednn_md used = {0};
+    *operand = (struct operand){
+        .tensor = wanted->tensor, .output = wanted->output, .fill = wanted->fill};
+    dnnl_status_t code = first_use(recipe, number, &used);
+    if (code)
+        return code;
+    const struct dlb_onednn_md *own =
+        dlb_onednn_md_bytes(&wanted->own) ? &wanted->own : &used;
+    if (wanted->letters)
+        name_layout(&self->plan, own, wanted->letters);
+    bool in_place =
+        wanted->tensor != DLB_ONEDNN_OWN && dlb_onednn_md_equal(own, &wanted->canonical);
+    if (!in_place)
+        code = allocate(self, dlb_onednn_md_bytes(own), &operand->data);
+    if (!code && !in_place && wanted->tensor != DLB_ONEDNN_OWN)
+        code = make_reorder(self, operand, &wanted->canonical, own);
+    dlb_onednn_md_release(&used);
+    return code;
 }
 
-static dnnl_status_t make_scratchpad(struct onednn_plan *self,
-                                     const_dnnl_primitive_desc_t pd)
+static size_t scratch_bytes(const_dnnl_primitive_desc_t pd)
 {
     struct dlb_onednn_md md = {0};
-    dnnl_status_t code = dlb_onednn_md_of(&md, pd, dnnl_query_scratchpad_md, 0);
+    size_t bytes = 0;
+    if (!dlb_onednn_md_of(&md, pd, dnnl_query_scratchpad_md, 0))
+        bytes = dlb_onednn_md_bytes(&md);
+    dlb_onednn_md_release(&md);
+    return bytes;
+}
+
+/* A view for an argument of the step, its memory set in bind or by the caller. */
+static dnnl_status_t make_argument(struct onednn_plan *self, struct step *step,
+                                   const_dnnl_primitive_desc_t pd, dnnl_query_t what,
+                                   int argument)
+{
+    struct dlb_onednn_md md = {0};
+    dnnl_exec_arg_t *made = &step->argument[step->arguments_n];
+    int index = what == dnnl_query_exec_arg_md ? argument : 0;
+    dnnl_status_t code = dlb_onednn_md_of(&md, pd, what, index);
     if (code)
         return code;
-    if (dlb_onednn_md_bytes(&md)) {
-        code = own_memory(self, &md, &self->scratchpad, &self->scratch);
-        self->arguments[self->arguments_n++] =
-            (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, self->scratchpad};
-    }
+    made->arg = argument;
+    code = dlb_onednn_memory_make(&made->memory, &md, self->engine);
+    step->arguments_n += !code;
     dlb_onednn_md_release(&md);
     return code;
 }
 
+static dnnl_status_t make_step(struct onednn_plan *self,
+                               const struct dlb_onednn_step *wanted)
+{
+    struct step *step = &self->step[self->steps_n++];
+    dnnl_status_t code = dnnl_primitive_create(&step->primitive, wanted->pd);
+    for (int i = 0; i < wanted->uses_n && !code; i++) {
+        step->operand[step->operands_n++] = wanted->use[i].operand;
+        code = make_argument(self, step, wanted->pd, dnnl_query_exec_arg_md,
+                             wanted->use[i].argument);
+    }
+    if (!code && scratch_bytes(wanted->pd))
+        code = make_argument(self, step, wanted->pd, dnnl_query_scratchpad_md,
+                             DNNL_ARG_SCRATCHPAD);
+    return code;
+}
+
+static dnnl_status_t make_scratchpads(struct onednn_plan *self,
+                                      const struct dlb_onednn_recipe *recipe)
+{
+    size_t most = 0;
+    for (int i = 0; i < recipe->steps_n; i++) {
+        size_t bytes = scratch_bytes(recipe->step[i].pd);
+        most = bytes > most ? bytes : most;
+    }
+    if (!most)
+        return dnnl_success;
+    dnnl_status_t code = allocate(self, most, &self->scratch);
+    for (int i = 0; i < self->steps_n && !code; i++) {
+        struct step *step = &self->step[i];
+        if (step->arguments_n > step->operands_n)
+            code = dnnl_memory_set_data_handle(step->argument[step->operands_n].memory,
+                                               self->scratch);
+    }
+    return code;
+}
+
 /* The implementation string ends in the instruction set for most: "brgconv:avx2". */
-static void name_plan(struct dlb_plan *plan, const_dnnl_primitive_desc_t pd)
+static void name_step(struct dlb_plan *plan, const_dnnl_primitive_desc_t pd)
 {
     static const char *const families[] = {"sse", "avx", "asimd", "sve"};
     const char *implementation = NULL;
-    snprintf(plan->version, sizeof plan->version, "%s", dlb_onednn_version());
+    size_t length = strlen(plan->algorithm);
     if (dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &implementation) ||
         !implementation)
         return;
-    snprintf(plan->algorithm, sizeof plan->algorithm, "%s", implementation);
+    snprintf(plan->algorithm + length, sizeof plan->algorithm - length, "%s%s",
+             length ? "+" : "", implementation);
     const char *colon = strrchr(implementation, ':');
     for (size_t i = 0; colon && i < sizeof families / sizeof *families; i++)
-        if (!strncmp(colon + 1, families[i], strlen(families[i])))
+        if (!plan->isa[0] && !strncmp(colon + 1, families[i], strlen(families[i])))
             snprintf(plan->isa, sizeof plan->isa, "%s", colon + 1);
 }
 
-enum dlb_status dlb_onednn_plan_make(dnnl_engine_t engine, const_dnnl_primitive_desc_t pd,
-                                     const struct dlb_onednn_operand *operands,
-                                     int operands_n, int threads, struct dlb_plan **plan,
-                                     struct dlb_error *error)
+enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
+                                     struct dlb_plan **plan, struct dlb_error *error)
 {
     struct onednn_plan *self = calloc(1, sizeof *self);
-    if (!self) {
-        dnnl_engine_destroy(engine);
+    if (!self)
         return dlb_fail(error, DLB_NOMEM, "No memory for a plan of oneDNN.");
-    }
-    self->engine = engine;
+    self->engine = recipe->engine;
+    recipe->engine = NULL;
+    self->problem = *recipe->problem;
     self->plan.class = &onednn_class;
-    self->plan.threads = threads;
-    name_plan(&self->plan, pd);
+    self->plan.threads = recipe->threads;
+    snprintf(self->plan.version, sizeof self->plan.version, "%s", dlb_onednn_version());
     dnnl_status_t code =
-        dnnl_stream_create(&self->stream, engine, dnnl_stream_default_flags);
+        dnnl_stream_create(&self->stream, self->engine, dnnl_stream_default_flags);
+    for (int i = 0; i < recipe->operands_n && !code; i++)
+        code = make_operand(self, recipe, i);
+    for (int i = 0; i < recipe->steps_n && !code; i++) {
+        name_step(&self->plan, recipe->step[i].pd);
+        code = make_step(self, &recipe->step[i]);
+    }
     if (!code)
-        code = make_operands(self, pd, operands, operands_n);
-    if (!code)
-        code = make_scratchpad(self, pd);
-    if (!code)
-        code = dnnl_primitive_create(&self->primitive, pd);
+        code = make_scratchpads(self, recipe);
     if (code) {
         onednn_release(&self->plan);
         return dlb_onednn_fail(error, code, "prepare a primitive");
     }
     *plan = &self->plan;
     return DLB_OK;
+}
+
+void dlb_onednn_recipe_release(struct dlb_onednn_recipe *recipe)
+{
+    for (int i = 0; i < DLB_ONEDNN_OPERANDS_MAX; i++) {
+        dlb_onednn_md_release(&recipe->operand[i].canonical);
+        dlb_onednn_md_release(&recipe->operand[i].own);
+    }
+    for (int i = 0; i < DLB_ONEDNN_STEPS_MAX; i++)
+        if (recipe->step[i].pd)
+            dnnl_primitive_desc_destroy(recipe->step[i].pd);
+    if (recipe->engine)
+        dnnl_engine_destroy(recipe->engine);
+    *recipe = (struct dlb_onednn_recipe){0};
 }

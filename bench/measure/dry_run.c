@@ -60,7 +60,9 @@ enum dlb_status dlb_session_dry_run(struct dlb_session *session, struct dlb_erro
     for (int i = 0; i < session->suite.cases_n; i++) {
         const struct dlb_case *item = &session->suite.cases[i];
         const struct dlb_op *op = item->entry->op;
-        fprintf(out, "%s ", op->name);
+        char group[DLB_GROUP_MAX];
+        dlb_screen_group(session, item, group);
+        fprintf(out, "%s%s", *group ? "" : op->name, *group ? "" : " ");
         dlb_screen_problem(session, item, out);
         fprintf(out, "%8.3f GFLOP %8.2f MB", op->flops(&item->problem) * 1e-9,
                 op->bytes(&item->problem) * 1e-6);

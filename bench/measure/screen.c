@@ -1,6 +1,6 @@
 /*
- * What people read: the machine, a line a problem, the suite's means, what is slower than
- * oneDNN, and where the run lies.
+ * What people read while a session runs: the machine, the plan, a line a problem.  What
+ * they read at its end stands in summary.c.
  */
 #include "measure/session_internal.h"
 
@@ -11,20 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOWER_SHOWN = 8 };
-static const double much_disturbed = 0.1; /* share of rounds that is worth a word */
-
-static bool is_status(const struct dlb_row *row, enum dlb_outcome outcome)
+bool dlb_row_is(const struct dlb_row *row, enum dlb_outcome outcome)
 {
     return !strcmp(dlb_row_get_text(row, DLB_COL_STATUS), dlb_outcome_names[outcome]);
 }
 
-static bool timed(const struct dlb_row *row)
+bool dlb_row_timed(const struct dlb_row *row)
 {
     return row && !isnan(dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS));
 }
 
-static struct dlb_ratio speedup_of(const struct dlb_row *row)
+struct dlb_ratio dlb_row_speedup(const struct dlb_row *row)
 {
     return (struct dlb_ratio){
         .n = (int)dlb_row_get_int(row, DLB_COL_SAMPLES_N),
@@ -35,10 +32,9 @@ static struct dlb_ratio speedup_of(const struct dlb_row *row)
     };
 }
 
-/* By the noise floor that the row was measured under. */
-static enum dlb_difference judge(const struct dlb_row *row)
+enum dlb_difference dlb_row_judge(const struct dlb_row *row)
 {
-    struct dlb_ratio ratio = speedup_of(row);
+    struct dlb_ratio ratio = dlb_row_speedup(row);
     double floor = dlb_row_get_real(row, DLB_COL_NOISE_FLOOR);
     return dlb_judge_ratio(&ratio, isnan(floor) ? 0 : floor);
 }
@@ -97,10 +93,10 @@ static void print_ratio(const struct dlb_session *session, const struct dlb_row 
                         FILE *line)
 {
     FILE *out = session->io.out;
-    struct dlb_ratio ratio = speedup_of(row);
+    struct dlb_ratio ratio = dlb_row_speedup(row);
     if (isnan(ratio.median))
         return;
-    enum dlb_difference judged = judge(row);
+    enum dlb_difference judged = dlb_row_judge(row);
     enum dlb_colour colour = judged == DLB_SLOWER   ? DLB_COLOUR_GOOD
                              : judged == DLB_FASTER ? DLB_COLOUR_BAD
                                                     : DLB_COLOUR_RESET;
@@ -143,17 +139,19 @@ static void print_timed(const struct dlb_session *session, const struct dlb_case
     double contaminated = dlb_row_get_real(row, DLB_COL_CONTAMINATED_FRAC);
     fprintf(line, "%6s", dlb_row_get_text(row, DLB_COL_THREAD_SET));
     print_candidate(item->entry->op, row, line);
-    fprintf(line, "%8.1f GFLOP/s %3.0f%% of %-7s", dlb_row_get_real(row, DLB_COL_GFLOPS),
-            100 * dlb_row_get_real(row, DLB_COL_ROOF_FRAC),
+    bool moves = dlb_row_get_real(row, DLB_COL_INTENSITY) < 1;
+    fprintf(line, "%8.1f %-7s %3.0f%% of %-7s",
+            dlb_row_get_real(row, moves ? DLB_COL_GBS : DLB_COL_GFLOPS),
+            moves ? "GB/s" : "GFLOP/s", 100 * dlb_row_get_real(row, DLB_COL_ROOF_FRAC),
             dlb_row_get_text(row, DLB_COL_ROOF_BOUND));
     print_ratio(session, row, line);
-    if (is_status(row, DLB_OUTCOME_OK))
+    if (dlb_row_is(row, DLB_OUTCOME_OK))
         fprintf(line, " %s%s%s", dlb_colour(out, DLB_COLOUR_GOOD), dlb_tick(),
                 dlb_colour(out, DLB_COLOUR_RESET));
     else
         fprintf(line, " %s%s%s", dlb_colour(out, DLB_COLOUR_WARN),
                 dlb_row_get_text(row, DLB_COL_STATUS), dlb_colour(out, DLB_COLOUR_RESET));
-    if (contaminated > much_disturbed)
+    if (contaminated > DLB_MUCH_DISTURBED)
         fprintf(line, " (%.0f%% disturbed)", 100 * contaminated);
 }
 
@@ -180,7 +178,7 @@ static void print_untimed(const struct dlb_session *session,
 {
     FILE *out = session->io.out;
     const struct dlb_row *row = untimed->row;
-    bool ok = is_status(row, DLB_OUTCOME_OK), noisy = is_status(row, DLB_OUTCOME_NOISY);
+    bool ok = dlb_row_is(row, DLB_OUTCOME_OK), noisy = dlb_row_is(row, DLB_OUTCOME_NOISY);
     fprintf(line, "%6s  %s: %s%s%s %s", untimed->sets, untimed->impls,
             dlb_colour(out, ok      ? DLB_COLOUR_GOOD
                             : noisy ? DLB_COLOUR_WARN
@@ -200,27 +198,46 @@ static const struct dlb_row *fastest(const struct dlb_session *session,
     for (int s = 0; s < session->stations; s++) {
         const struct dlb_row *row =
             dlb_session_find(session, item, &session->station[s], leading(session));
-        if (timed(row) && (!best || dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS) <
-                                        dlb_row_get_real(best, DLB_COL_TIME_MEDIAN_NS)))
+        if (dlb_row_timed(row) &&
+            (!best || dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS) <
+                          dlb_row_get_real(best, DLB_COL_TIME_MEDIAN_NS)))
             best = row;
     }
     return best;
 }
 
+void dlb_screen_group(const struct dlb_session *session, const struct dlb_case *item,
+                      char group[DLB_GROUP_MAX])
+{
+    bool operators = false, passes = false;
+    const char *pass = dlb_pass_names[item->problem.pass];
+    for (int i = 0; i < session->suite.cases_n; i++) {
+        const struct dlb_case *other = &session->suite.cases[i];
+        operators = operators || other->entry != item->entry;
+        passes = passes || other->problem.pass != item->problem.pass;
+    }
+    snprintf(group, DLB_GROUP_MAX, "%s%s%s", operators ? item->entry->op->name : "",
+             operators && passes ? " " : "", passes ? pass : "");
+}
+
 void dlb_screen_problem(const struct dlb_session *session, const struct dlb_case *item,
                         FILE *line)
 {
-    char shape[DLB_SHAPE_MAX];
-    int name_width = 0, shape_width = 0;
+    char shape[DLB_SHAPE_MAX], group[DLB_GROUP_MAX];
+    int group_width = 0, name_width = 0, shape_width = 0;
     for (int i = 0; i < session->suite.cases_n; i++) {
         const struct dlb_case *other = &session->suite.cases[i];
         dlb_descriptor_format(other->entry->op, &other->problem, shape);
+        dlb_screen_group(session, other, group);
+        group_width = dlb_max(group_width, (int)strlen(group));
         name_width = dlb_max(name_width, (int)strlen(other->name));
         shape_width = dlb_max(shape_width, (int)strlen(shape));
     }
     dlb_descriptor_format(item->entry->op, &item->problem, shape);
-    fprintf(line, "%-*s%s%-*s ", name_width, item->name, name_width ? " " : "",
-            (int)dlb_min(shape_width, 40), shape);
+    dlb_screen_group(session, item, group);
+    fprintf(line, "%-*s%s%-*s%s%-*s ", group_width, group, group_width ? " " : "",
+            name_width, item->name, name_width ? " " : "", (int)dlb_min(shape_width, 40),
+            shape);
 }
 
 /* One line above the progress bar: of the row, or of untimed when row is NULL. */
@@ -263,7 +280,7 @@ static void print_all_untimed(const struct dlb_session *session,
         enum dlb_impl impl = (enum dlb_impl)(at % DLB_IMPLS);
         const struct dlb_row *row = dlb_session_find(session, item, station, impl);
         int g = 0;
-        if (!row || timed(row))
+        if (!row || dlb_row_timed(row))
             continue;
         while (g < groups && !says_the_same(group[g].row, row))
             g++;
@@ -304,217 +321,4 @@ void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *i
     if (session->twin)
         print_twins(session, item);
     fflush(session->io.out);
-}
-
-/* Everything that the summary says of one thread set. */
-struct total {
-    double *ratio, *weight, *tuned, *tuned_weight;
-    int ratios, tunings, faster, slower, same, noisy;
-    double native_ns, onednn_ns;
-    bool whole; /* every problem counts */
-};
-
-static void add_up(const struct dlb_session *session, const struct dlb_station *station,
-                   struct total *total)
-{
-    total->whole = true;
-    for (int i = 0; i < session->suite.cases_n; i++) {
-        const struct dlb_case *item = &session->suite.cases[i];
-        const struct dlb_row *native =
-            dlb_session_find(session, item, station, DLB_IMPL_NATIVE);
-        const struct dlb_row *onednn =
-            dlb_session_find(session, item, station, DLB_IMPL_ONEDNN);
-        /* A time without an interval is shown, but no mean is made of it. */
-        if (!timed(native) || !timed(onednn) || !(speedup_of(native).ci_level > 0)) {
-            total->whole = false;
-            continue;
-        }
-        double count = (double)item->count;
-        double median_ns = dlb_row_get_real(native, DLB_COL_TIME_MEDIAN_NS);
-        double untuned_ns = dlb_row_get_real(native, DLB_COL_DEFAULT_MEDIAN_NS);
-        struct dlb_ratio ratio = speedup_of(native);
-        enum dlb_difference judged = judge(native);
-        total->faster += judged == DLB_SLOWER;
-        total->slower += judged == DLB_FASTER;
-        total->same += judged == DLB_SAME;
-        total->noisy += is_status(native, DLB_OUTCOME_NOISY);
-        total->native_ns += count * median_ns;
-        total->onednn_ns += count * dlb_row_get_real(onednn, DLB_COL_TIME_MEDIAN_NS);
-        total->ratio[total->ratios] = ratio.median;
-        total->weight[total->ratios++] = count;
-        if (!isnan(untuned_ns)) {
-            total->tuned[total->tunings] = untuned_ns / median_ns;
-            total->tuned_weight[total->tunings++] = count;
-        }
-    }
-}
-
-static void print_total(const struct dlb_session *session,
-                        const struct dlb_station *station)
-{
-    FILE *out = session->io.out;
-    size_t n = (size_t)session->suite.cases_n;
-    double *room = calloc(4 * n, sizeof *room);
-    if (!room)
-        return;
-    struct total total = {.ratio = room,
-                          .weight = room + n,
-                          .tuned = room + 2 * n,
-                          .tuned_weight = room + 3 * n};
-    add_up(session, station, &total);
-    if (total.ratios) {
-        fprintf(
-            out,
-            "%-8s %.3f× oneDNN (geometric mean of %d problem%s weighted by layer count): "
-            "%d faster, %d same, %d slower",
-            station->set.name,
-            dlb_weighted_geomean(total.ratio, total.weight, total.ratios), total.ratios,
-            total.ratios == 1 ? "" : "s", total.faster, total.same, total.slower);
-        if (total.noisy)
-            fprintf(out, ", %d of them noisy", total.noisy);
-        if (total.whole && total.ratios > 1)
-            fprintf(out, "; all layers %.4g ms against %.4g ms", total.native_ns * 1e-6,
-                    total.onednn_ns * 1e-6);
-        if (!isnan(station->noise_floor))
-            fprintf(out, "; noise floor %.1f%%", 100 * station->noise_floor);
-        fprintf(out, "\n");
-    }
-    if (total.tunings && session->options->sweep)
-        fprintf(out, "%-8s tuned %.2f× over the default tiles\n", station->set.name,
-                dlb_weighted_geomean(total.tuned, total.tuned_weight, total.tunings));
-    free(room);
-}
-
-/* Native rows slower than oneDNN, by the time that they lose. */
-struct loss {
-    const struct dlb_row *row;
-    const struct dlb_case *item;
-    double lost_ns;
-};
-
-static int by_loss(const void *a, const void *b)
-{
-    double x = ((const struct loss *)a)->lost_ns, y = ((const struct loss *)b)->lost_ns;
-    return (x < y) - (x > y);
-}
-
-static void print_losses(const struct dlb_session *session)
-{
-    FILE *out = session->io.out;
-    int losses = 0;
-    struct loss *loss =
-        calloc((size_t)(session->suite.cases_n * session->stations + 1), sizeof *loss);
-    if (!loss)
-        return;
-    for (int i = 0; i < session->suite.cases_n; i++) {
-        for (int s = 0; s < session->stations; s++) {
-            const struct dlb_case *item = &session->suite.cases[i];
-            const struct dlb_row *row =
-                dlb_session_find(session, item, &session->station[s], DLB_IMPL_NATIVE);
-            if (!timed(row))
-                continue;
-            struct dlb_ratio ratio = speedup_of(row);
-            if (isnan(ratio.median) || judge(row) != DLB_FASTER)
-                continue;
-            double median_ns = dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS);
-            loss[losses++] = (struct loss){
-                row, item, (double)item->count * median_ns * (1 - ratio.median)};
-        }
-    }
-    qsort(loss, (size_t)losses, sizeof *loss, by_loss);
-    if (losses)
-        fprintf(out, "Slower than oneDNN, by time lost:\n");
-    for (int i = 0; i < losses && i < SLOWER_SHOWN; i++) {
-        struct dlb_ratio ratio = speedup_of(loss[i].row);
-        fprintf(out, "  ");
-        dlb_screen_problem(session, loss[i].item, out);
-        fprintf(out, "%6s  %.2f× [%.2f, %.2f], loses %.3f ms%s\n",
-                dlb_row_get_text(loss[i].row, DLB_COL_THREAD_SET), ratio.median,
-                ratio.ci_lo, ratio.ci_hi, loss[i].lost_ns * 1e-6,
-                loss[i].item->count > 1 ? " in all its layers" : "");
-    }
-    if (losses > SLOWER_SHOWN)
-        fprintf(out, "  and %d more in results.csv\n", losses - SLOWER_SHOWN);
-    free(loss);
-}
-
-static void print_twin_total(const struct dlb_session *session)
-{
-    int pairs = 0, different = 0;
-    for (int i = 0; i < session->suite.cases_n * session->stations; i++) {
-        if (!session->twin[i].n)
-            continue;
-        pairs++;
-        different += dlb_judge_ratio(&session->twin[i], 0) != DLB_SAME;
-    }
-    if (pairs)
-        fprintf(session->io.out, "A/A: %d of %d pairs differ\n", different, pairs);
-    else
-        fprintf(session->io.out, "A/A: no pair could be timed without disturbance\n");
-}
-
-static void print_outcomes(const struct dlb_session *session)
-{
-    FILE *out = session->io.out;
-    int count[DLB_OUTCOME_COUNT];
-    int rows = dlb_session_count(session, count);
-    fprintf(out, "%d row%s in %.0f s:", rows, rows == 1 ? "" : "s",
-            (dlb_clock_ns() - session->start_ns) * 1e-9);
-    for (int outcome = 0; outcome < DLB_OUTCOME_COUNT; outcome++)
-        if (count[outcome])
-            fprintf(out, " %d %s", count[outcome], dlb_outcome_names[outcome]);
-    if (session->candidates_tried)
-        fprintf(out, "; %d candidates verified%s", session->candidates_tried,
-                session->options->check ? "" : " and timed");
-    fprintf(out, "\n");
-}
-
-/* How much of this session's measuring was disturbed, when that matters. */
-static void print_disturbed(const struct dlb_session *session)
-{
-    double sum = 0;
-    int n = 0;
-    for (int i = 0; i < session->rows; i++) {
-        double share = dlb_row_get_real(&session->row[i], DLB_COL_CONTAMINATED_FRAC);
-        if (isnan(share))
-            continue;
-        sum += share;
-        n++;
-    }
-    if (n && sum / n > much_disturbed)
-        fprintf(session->io.out,
-                "%.0f%% of the rounds were disturbed by other work on this machine; "
-                "./dlbench doctor says more\n",
-                100 * sum / n);
-}
-
-void dlb_screen_summary(const struct dlb_session *session, bool incomplete)
-{
-    FILE *out = session->io.out;
-    if (!session->options->quiet)
-        fprintf(out, "\n");
-    if (!session->options->check) {
-        for (int s = 0; s < session->stations; s++)
-            print_total(session, &session->station[s]);
-        print_losses(session);
-    }
-    if (session->twin)
-        print_twin_total(session);
-    print_outcomes(session);
-    print_disturbed(session);
-    if (session->mismatches)
-        fprintf(out, "%sWRONG RESULTS: %d%s; the first can be reproduced with\n  %s\n",
-                dlb_colour(out, DLB_COLOUR_BAD), session->mismatches,
-                dlb_colour(out, DLB_COLOUR_RESET), session->repro);
-    if (!session->run)
-        return;
-    const char *path = dlb_run_path(session->run);
-    if (incomplete)
-        fprintf(out,
-                "Incomplete; the finished rows are in %s\nNext: ./dlbench --resume %s\n",
-                path, path);
-    else
-        fprintf(out,
-                "Run folder: %s\nNext: ./dlbench list columns, to read %s/results.csv\n",
-                path, path);
 }

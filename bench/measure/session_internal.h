@@ -2,7 +2,7 @@
  * session_internal.h - what the files of the session share: session_prepare.c judges the
  * command line, session.c opens, runs and closes, dry_run.c prints a plan, contest.c
  * takes one problem on one thread set from candidates to rows, session_rows.c fills rows,
- * screen.c prints.
+ * screen.c and summary.c print.
  */
 #ifndef DLB_MEASURE_SESSION_INTERNAL_H
 #define DLB_MEASURE_SESSION_INTERNAL_H
@@ -125,11 +125,24 @@ int dlb_session_count(const struct dlb_session *session, int count[DLB_OUTCOME_C
 /* Cases of which a row is missing. */
 int dlb_session_left(const struct dlb_session *session);
 
+/* Rows as they are told of.  The difference is judged by the noise floor that the row was
+ * measured under. */
+bool dlb_row_is(const struct dlb_row *row, enum dlb_outcome outcome);
+bool dlb_row_timed(const struct dlb_row *row); /* false for NULL */
+struct dlb_ratio dlb_row_speedup(const struct dlb_row *row);
+enum dlb_difference dlb_row_judge(const struct dlb_row *row);
+
+#define DLB_MUCH_DISTURBED 0.1 /* share of rounds that is worth a word */
+
 /* The screen. */
 void dlb_screen_head(const struct dlb_session *session);                 /* the machine */
 void dlb_screen_plan(const struct dlb_session *session, double seconds); /* ceilings */
 void dlb_screen_case(const struct dlb_session *session, const struct dlb_case *item);
-/* Name and shape of a problem, in columns that hold the whole suite. */
+/* What tells the problem from others of the session: operator, pass, or nothing. */
+enum { DLB_GROUP_MAX = 40 };
+void dlb_screen_group(const struct dlb_session *session, const struct dlb_case *item,
+                      char group[DLB_GROUP_MAX]);
+/* Group, name and shape of a problem, in columns that hold the whole suite. */
 void dlb_screen_problem(const struct dlb_session *session, const struct dlb_case *item,
                         FILE *line);
 void dlb_screen_summary(const struct dlb_session *session, bool incomplete);

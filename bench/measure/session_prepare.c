@@ -127,7 +127,8 @@ static enum dlb_status read_cases(struct dlb_session *session, struct dlb_error 
     return status;
 }
 
-/* Bit (1u << pass) for each pass that is wanted of op, or DLB_INVALID. */
+/* Bit (1u << pass) for each pass that is wanted of op, or DLB_INVALID.  --op all leaves
+ * out the operators that do not have the pass. */
 static enum dlb_status wanted_passes(const struct dlb_options *options,
                                      const struct dlb_op *op, unsigned *wanted,
                                      struct dlb_error *error)
@@ -141,8 +142,8 @@ static enum dlb_status wanted_passes(const struct dlb_options *options,
     if (options->pass &&
         parse_name("--pass", options->pass, dlb_pass_names, DLB_PASS_COUNT, &pass, error))
         return DLB_INVALID;
-    *wanted = 1u << pass;
-    if (op->passes & *wanted)
+    *wanted = 1u << pass & op->passes;
+    if (*wanted || (options->op && !strcmp(options->op, "all")))
         return DLB_OK;
     for (int i = 0; i < DLB_PASS_COUNT; i++)
         if (op->passes & 1u << i)
@@ -178,6 +179,9 @@ static enum dlb_status set_classes(struct dlb_session *session, struct dlb_error
             cases[n++].problem.accuracy = accuracy;
         }
     }
+    if (!status && !n)
+        status = dlb_fail(error, DLB_INVALID, "--pass %s: no operator has it yet.",
+                          options->pass);
     if (status) {
         free(cases);
         return status;

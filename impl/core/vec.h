@@ -48,6 +48,14 @@ enum { V_FMA_MEMORY = 1 };
 enum { V_FMA_MEMORY = 0 };
 #endif
 
+/*
+ * Whole numbers in floats: V_WHOLE + x rounds x, |x| < 2^22, to the nearest whole n (ties
+ * to even) and holds n in its low bits; minus V_WHOLE it is n (v_round).  V_POW2 + n, the
+ * same with the bias of an exponent, is what v_pow2 makes 2^n of.
+ */
+#define V_WHOLE 0x1.8p23f
+#define V_POW2  (V_WHOLE + 127)
+
 #if defined(DLB_TARGET_AVX512)
 
 #include <immintrin.h>
@@ -106,6 +114,35 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return _mm512_min_ps(a, b);
 }
+/* Correctly rounded, as v_sqrt is. */
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return _mm512_sqrt_ps(a);
+}
+DLB_INLINE vec v_abs(vec a)
+{
+    return _mm512_abs_ps(a);
+}
+/* a, which must not be negative, with the sign of b. */
+DLB_INLINE vec v_copysign(vec a, vec b)
+{
+    return _mm512_or_ps(a, _mm512_and_ps(b, _mm512_set1_ps(-0.0f)));
+}
+/* x in the lanes where a < b, y elsewhere (where either is NaN, too). */
+DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+/* 2^n from t = V_POW2 + n: 0 for n = -127, +inf for n = 128; -127 <= n <= 128. */
+DLB_INLINE vec v_pow2(vec t)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
+}
+/* a * 2^n with one rounding, subnormal results too; n is whole, |n| <= 252. */
+DLB_INLINE vec v_ldexp(vec a, vec n)
+{
+    return _mm512_scalef_ps(a, n);
+}
 DLB_INLINE __mmask16 v_mask_(int n)
 {
     return (__mmask16)((1u << n) - 1);
@@ -122,10 +159,6 @@ DLB_INLINE float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
 }
-DLB_INLINE vec v_div(vec a, vec b)
-{
-    return _mm512_div_ps(a, b);
-}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return _mm512_sqrt_ps(a);
@@ -134,6 +167,11 @@ DLB_INLINE vec v_sqrt(vec a)
 DLB_INLINE unsigned v_positive(vec a)
 {
     return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
+}
+/* The largest lane; unspecified where one is NaN. */
+DLB_INLINE float v_max_lanes(vec a)
+{
+    return _mm512_reduce_max_ps(a);
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -197,6 +235,35 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return _mm256_min_ps(a, b);
 }
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return _mm256_sqrt_ps(a);
+}
+DLB_INLINE vec v_abs(vec a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+DLB_INLINE vec v_copysign(vec a, vec b)
+{
+    return _mm256_or_ps(a, _mm256_and_ps(b, _mm256_set1_ps(-0.0f)));
+}
+DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+DLB_INLINE vec v_pow2(vec t)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+}
+DLB_INLINE vec v_ldexp(vec a, vec n)
+{
+    /* 2^n in two factors; the first product is exact. */
+    __m256i whole = _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(V_POW2 + 127)));
+    __m256i half = _mm256_srli_epi32(whole, 1);
+    __m256i rest = _mm256_sub_epi32(whole, half);
+    a = _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(half, 23)));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(rest, 23)));
+}
 DLB_INLINE __m256i v_mask_(int n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n),
@@ -216,10 +283,6 @@ DLB_INLINE float v_sum(vec a)
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
-DLB_INLINE vec v_div(vec a, vec b)
-{
-    return _mm256_div_ps(a, b);
-}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return _mm256_sqrt_ps(a);
@@ -228,6 +291,12 @@ DLB_INLINE unsigned v_positive(vec a)
 {
     return (unsigned)_mm256_movemask_ps(
         _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
+}
+DLB_INLINE float v_max_lanes(vec a)
+{
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -291,6 +360,36 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return _mm_min_ps(a, b);
 }
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return _mm_sqrt_ps(a);
+}
+DLB_INLINE vec v_abs(vec a)
+{
+    return _mm_andnot_ps(_mm_set1_ps(-0.0f), a);
+}
+DLB_INLINE vec v_copysign(vec a, vec b)
+{
+    return _mm_or_ps(a, _mm_and_ps(b, _mm_set1_ps(-0.0f)));
+}
+DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
+{
+    __m128 less = _mm_cmplt_ps(a, b);
+    return _mm_or_ps(_mm_and_ps(less, x), _mm_andnot_ps(less, y));
+}
+DLB_INLINE vec v_pow2(vec t)
+{
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(t), 23));
+}
+DLB_INLINE vec v_ldexp(vec a, vec n)
+{
+    /* 2^n in two factors; the first product is exact. */
+    __m128i whole = _mm_castps_si128(_mm_add_ps(n, _mm_set1_ps(V_POW2 + 127)));
+    __m128i half = _mm_srli_epi32(whole, 1);
+    __m128i rest = _mm_sub_epi32(whole, half);
+    a = _mm_mul_ps(a, _mm_castsi128_ps(_mm_slli_epi32(half, 23)));
+    return _mm_mul_ps(a, _mm_castsi128_ps(_mm_slli_epi32(rest, 23)));
+}
 DLB_INLINE vec v_load_n(const float *p, int n)
 {
     float t[4] = {0};
@@ -310,10 +409,6 @@ DLB_INLINE float v_sum(vec a)
     a = _mm_add_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
-DLB_INLINE vec v_div(vec a, vec b)
-{
-    return _mm_div_ps(a, b);
-}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return _mm_sqrt_ps(a);
@@ -321,6 +416,11 @@ DLB_INLINE vec v_sqrt(vec a)
 DLB_INLINE unsigned v_positive(vec a)
 {
     return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
+}
+DLB_INLINE float v_max_lanes(vec a)
+{
+    a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -385,6 +485,34 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return vbslq_f32(vcltq_f32(a, b), a, b);
 }
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return vsqrtq_f32(a);
+}
+DLB_INLINE vec v_abs(vec a)
+{
+    return vabsq_f32(a);
+}
+DLB_INLINE vec v_copysign(vec a, vec b)
+{
+    return vbslq_f32(vdupq_n_u32(0x80000000), b, a);
+}
+DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
+{
+    return vbslq_f32(vcltq_f32(a, b), x, y);
+}
+DLB_INLINE vec v_pow2(vec t)
+{
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
+}
+DLB_INLINE vec v_ldexp(vec a, vec n)
+{
+    uint32x4_t whole = vreinterpretq_u32_f32(vaddq_f32(n, vdupq_n_f32(V_POW2 + 127)));
+    uint32x4_t half = vshrq_n_u32(whole, 1);
+    uint32x4_t rest = vsubq_u32(whole, half);
+    a = vmulq_f32(a, vreinterpretq_f32_u32(vshlq_n_u32(half, 23)));
+    return vmulq_f32(a, vreinterpretq_f32_u32(vshlq_n_u32(rest, 23)));
+}
 DLB_INLINE vec v_load_n(const float *p, int n)
 {
     float t[4] = {0};
@@ -403,10 +531,6 @@ DLB_INLINE float v_sum(vec a)
 {
     return vaddvq_f32(a);
 }
-DLB_INLINE vec v_div(vec a, vec b)
-{
-    return vdivq_f32(a, b);
-}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return vsqrtq_f32(a);
@@ -415,6 +539,10 @@ DLB_INLINE unsigned v_positive(vec a)
 {
     const uint32x4_t bit = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vcgtzq_f32(a), bit));
+}
+DLB_INLINE float v_max_lanes(vec a)
+{
+    return vmaxvq_f32(a);
 }
 DLB_INLINE void v_stream_fence(void) {}
 
@@ -474,6 +602,44 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return a < b ? a : b;
 }
+DLB_INLINE vec v_sqrt(vec a)
+{
+    return __builtin_sqrtf(a);
+}
+DLB_INLINE vec v_abs(vec a)
+{
+    return __builtin_fabsf(a);
+}
+DLB_INLINE vec v_copysign(vec a, vec b)
+{
+    return __builtin_copysignf(a, b);
+}
+DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
+{
+    return a < b ? x : y;
+}
+DLB_INLINE uint32_t v_bits_(vec a)
+{
+    uint32_t bits;
+    __builtin_memcpy(&bits, &a, sizeof bits);
+    return bits;
+}
+DLB_INLINE vec v_pow2_(uint32_t t)
+{
+    float power;
+    t <<= 23;
+    __builtin_memcpy(&power, &t, sizeof power);
+    return power;
+}
+DLB_INLINE vec v_pow2(vec t)
+{
+    return v_pow2_(v_bits_(t));
+}
+DLB_INLINE vec v_ldexp(vec a, vec n)
+{
+    uint32_t whole = v_bits_(n + (V_POW2 + 127));
+    return a * v_pow2_(whole >> 1) * v_pow2_(whole - (whole >> 1));
+}
 DLB_INLINE vec v_load_n(const float *p, int n)
 {
     return n ? *p : 0;
@@ -487,10 +653,6 @@ DLB_INLINE float v_sum(vec a)
 {
     return a;
 }
-DLB_INLINE vec v_div(vec a, vec b)
-{
-    return a / b;
-}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return __builtin_sqrtf(a);
@@ -499,11 +661,20 @@ DLB_INLINE unsigned v_positive(vec a)
 {
     return a > 0;
 }
+DLB_INLINE float v_max_lanes(vec a)
+{
+    return a;
+}
 DLB_INLINE void v_stream_fence(void) {}
 
 #else
 #error "a *_kernels.c source is built with DLB_TARGET_<ISA>; see impl/CMakeLists.txt"
 #endif
+
+DLB_INLINE vec v_round(vec a)
+{
+    return v_sub(v_add(a, v_set1(V_WHOLE)), v_set1(V_WHOLE));
+}
 
 /* a, kept in a register: a compiler may not load it again for each use instead. */
 DLB_INLINE vec v_hold(vec a)
