@@ -91,8 +91,8 @@ static void batchnorm_define(const struct dlb_problem *problem, void *const *ten
     int64_t count = s.mb * s.pixels;
     for (int64_t c = begin; c < end; c++) {
         const float *src = (const float *)tensor[DLB_BATCHNORM_SRC] + c;
-        struct channel channel = channel_get(&s, tensor, DLB_BATCHNORM_IN_MEAN,
-                                             DLB_BATCHNORM_IN_VARIANCE, c);
+        struct channel channel =
+            channel_get(&s, tensor, DLB_BATCHNORM_IN_MEAN, DLB_BATCHNORM_IN_VARIANCE, c);
         if (s.train) {
             struct channel now = channel;
             define_statistics(&s, src, &now);
@@ -106,8 +106,8 @@ static void batchnorm_define(const struct dlb_problem *problem, void *const *ten
         }
         double sigma = sqrt(channel.variance + DLB_BATCHNORM_EPSILON);
         for (int64_t i = 0; i < count; i++) {
-            double y = channel.gamma * (src[i * s.ic] - channel.mean) / sigma +
-                       channel.beta;
+            double y =
+                channel.gamma * (src[i * s.ic] - channel.mean) / sigma + channel.beta;
             sink->put(sink->context, DLB_BATCHNORM_DST, i * s.ic + c,
                       s.relu && y < 0 ? 0 : y);
             if (s.train && s.relu)

@@ -115,6 +115,10 @@ DLB_INLINE vec v_min(vec a, vec b)
     return _mm512_min_ps(a, b);
 }
 /* Correctly rounded, as v_sqrt is. */
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return _mm512_sqrt_ps(a);
@@ -159,19 +163,15 @@ DLB_INLINE float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
 }
-DLB_INLINE vec v_sqrt(vec a)
+/* The largest lane; unspecified where one is NaN. */
+DLB_INLINE float v_max_lanes(vec a)
 {
-    return _mm512_sqrt_ps(a);
+    return _mm512_reduce_max_ps(a);
 }
 /* Bit i is set where lane i is > 0; NaN is not. */
 DLB_INLINE unsigned v_positive(vec a)
 {
     return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
-}
-/* The largest lane; unspecified where one is NaN. */
-DLB_INLINE float v_max_lanes(vec a)
-{
-    return _mm512_reduce_max_ps(a);
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -235,6 +235,10 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return _mm256_min_ps(a, b);
 }
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return _mm256_div_ps(a, b);
+}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return _mm256_sqrt_ps(a);
@@ -283,20 +287,16 @@ DLB_INLINE float v_sum(vec a)
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
-DLB_INLINE vec v_sqrt(vec a)
-{
-    return _mm256_sqrt_ps(a);
-}
-DLB_INLINE unsigned v_positive(vec a)
-{
-    return (unsigned)_mm256_movemask_ps(
-        _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
-}
 DLB_INLINE float v_max_lanes(vec a)
 {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm256_movemask_ps(
+        _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -360,6 +360,10 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return _mm_min_ps(a, b);
 }
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return _mm_div_ps(a, b);
+}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return _mm_sqrt_ps(a);
@@ -409,18 +413,14 @@ DLB_INLINE float v_sum(vec a)
     a = _mm_add_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
-DLB_INLINE vec v_sqrt(vec a)
-{
-    return _mm_sqrt_ps(a);
-}
-DLB_INLINE unsigned v_positive(vec a)
-{
-    return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
-}
 DLB_INLINE float v_max_lanes(vec a)
 {
     a = _mm_max_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -485,6 +485,10 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return vbslq_f32(vcltq_f32(a, b), a, b);
 }
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return vdivq_f32(a, b);
+}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return vsqrtq_f32(a);
@@ -531,18 +535,14 @@ DLB_INLINE float v_sum(vec a)
 {
     return vaddvq_f32(a);
 }
-DLB_INLINE vec v_sqrt(vec a)
+DLB_INLINE float v_max_lanes(vec a)
 {
-    return vsqrtq_f32(a);
+    return vmaxvq_f32(a);
 }
 DLB_INLINE unsigned v_positive(vec a)
 {
     const uint32x4_t bit = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vcgtzq_f32(a), bit));
-}
-DLB_INLINE float v_max_lanes(vec a)
-{
-    return vmaxvq_f32(a);
 }
 DLB_INLINE void v_stream_fence(void) {}
 
@@ -602,6 +602,10 @@ DLB_INLINE vec v_min(vec a, vec b)
 {
     return a < b ? a : b;
 }
+DLB_INLINE vec v_div(vec a, vec b)
+{
+    return a / b;
+}
 DLB_INLINE vec v_sqrt(vec a)
 {
     return __builtin_sqrtf(a);
@@ -653,17 +657,13 @@ DLB_INLINE float v_sum(vec a)
 {
     return a;
 }
-DLB_INLINE vec v_sqrt(vec a)
+DLB_INLINE float v_max_lanes(vec a)
 {
-    return __builtin_sqrtf(a);
+    return a;
 }
 DLB_INLINE unsigned v_positive(vec a)
 {
     return a > 0;
-}
-DLB_INLINE float v_max_lanes(vec a)
-{
-    return a;
 }
 DLB_INLINE void v_stream_fence(void) {}
 

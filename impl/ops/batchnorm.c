@@ -75,9 +75,8 @@ static enum dlb_status batchnorm_complete(struct dlb_problem *problem,
                             "%s%lld is out of range (%s); accepted: %lld to %lld.",
                             dims[i].key, (long long)d[i], dims[i].meaning,
                             (long long)dims[i].min, (long long)dims[i].max);
-        if (i <= DLB_BATCHNORM_IW &&
-            (__builtin_mul_overflow(elements, d[i], &elements) ||
-             elements > elements_max))
+        if (i <= DLB_BATCHNORM_IW && (__builtin_mul_overflow(elements, d[i], &elements) ||
+                                      elements > elements_max))
             return dlb_fail(error, DLB_INVALID,
                             "The tensor src would hold more than 2^40 elements; make mb, "
                             "ic, ih or iw smaller.");
@@ -141,13 +140,12 @@ static int batchnorm_tensors(const struct dlb_problem *problem, struct dlb_tenso
             : s.relu ? DLB_BATCHNORM_TENSORS
                      : DLB_BATCHNORM_RELU_MASK;
     for (int t = 0; t < n; t++) {
-        tensor[t] =
-            operands[t].image
-                ? image
-                : (struct dlb_tensor){.layout = "x",
-                                      .fill = DLB_FILL_BIAS,
-                                      .rank = 1,
-                                      .dim = {operands[t].present ? s.ic : 0}};
+        tensor[t] = operands[t].image
+                        ? image
+                        : (struct dlb_tensor){.layout = "x",
+                                              .fill = DLB_FILL_BIAS,
+                                              .rank = 1,
+                                              .dim = {operands[t].present ? s.ic : 0}};
         tensor[t].name = operands[t].name;
         tensor[t].role = operands[t].role;
         tensor[t].low = operands[t].low;

@@ -99,8 +99,12 @@ struct dlb_batchnorm_weights {
 };
 
 /* What happens to a normalised element. */
-enum dlb_batchnorm_act { DLB_BATCHNORM_LINEAR, DLB_BATCHNORM_RELU_ONLY,
-    DLB_BATCHNORM_RELU_AND_MASK, DLB_BATCHNORM_ACTS };
+enum dlb_batchnorm_act {
+    DLB_BATCHNORM_LINEAR,
+    DLB_BATCHNORM_RELU_ONLY,
+    DLB_BATCHNORM_RELU_AND_MASK,
+    DLB_BATCHNORM_ACTS
+};
 
 /* Rows of channels: channel c of row r stands at p + r*ld + c. */
 struct dlb_batchnorm_normalise {
@@ -108,7 +112,7 @@ struct dlb_batchnorm_normalise {
     float *dst;
     uint8_t *mask; /* bit i of a vector's mask_bytes: lane i is > 0 */
     int64_t ld, mask_ld, rows, channels; /* mask_ld in bytes */
-    const float *mean, *factor, *beta; /* of the first channel on */
+    const float *mean, *factor, *beta;   /* of the first channel on */
 };
 typedef void dlb_batchnorm_normalise_fn(const struct dlb_batchnorm_normalise *call);
 

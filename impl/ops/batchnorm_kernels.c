@@ -17,7 +17,8 @@
  * Numerics  the mean of a step is a sum over a tree, divided (a power of two: exactly); m2
  *           of a step is the two-pass sum.  Nothing is ever the difference of large sums.
  *           src - mean is rounded before it is scaled: no cancellation beyond that of the
- *           formula.  ReLU keeps NaN.
+ *           formula.  ReLU keeps NaN.  An infinite element makes m2 NaN, as it should
+ *           be, and may make the mean NaN, too: steps are joined by differences
  * Errors    none; sizes are the caller's
  * Source    Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
  *           computing sample variances", 1979
@@ -70,8 +71,8 @@ DLB_INLINE void step_moments(const float *src, int64_t ld, int n, int lanes, vec
     for (int i = 0; i < half; i++)
         sum[i] = v_add(sum[i], sum[i + half]);
     /* A quotient, not a product with 1/n: it is exact where the mean is. */
-    *mean = n == STEP ? v_mul(sum[0], v_set1(1.0f / STEP))
-                      : v_div(sum[0], v_set1((float)n));
+    *mean =
+        n == STEP ? v_mul(sum[0], v_set1(1.0f / STEP)) : v_div(sum[0], v_set1((float)n));
     vec square[2] = {v_zero(), v_zero()};
     DLB_UNROLL
     for (int i = 0; i < STEP; i++)
@@ -194,8 +195,9 @@ static void factors(int64_t channels, const float *variance, const float *gamma,
 
 DLB_INLINE vec moved(const float *running, vec now, int lanes)
 {
-    return v_fma(now, v_set1((float)DLB_BATCHNORM_MOMENTUM),
-                 v_mul(load(running, lanes), v_set1((float)(1 - DLB_BATCHNORM_MOMENTUM))));
+    return v_fma(
+        now, v_set1((float)DLB_BATCHNORM_MOMENTUM),
+        v_mul(load(running, lanes), v_set1((float)(1 - DLB_BATCHNORM_MOMENTUM))));
 }
 
 static void finish(const struct dlb_batchnorm_finish *f)
@@ -212,8 +214,8 @@ static void finish(const struct dlb_batchnorm_finish *f)
         store(f->out_mean + c, mean, lanes);
         store(f->out_variance + c, variance, lanes);
         store(f->out_running_mean + c, moved(f->running_mean + c, mean, lanes), lanes);
-        store(f->out_running_variance + c, moved(f->running_variance + c, unbiased, lanes),
-              lanes);
+        store(f->out_running_variance + c,
+              moved(f->running_variance + c, unbiased, lanes), lanes);
     }
 }
 

@@ -98,9 +98,7 @@ static struct member member_get(const struct native *p, int rank)
     for (int i = 0; i < 3; i++, scratch += 2 * p->padded)
         *moments[i] = (struct dlb_batchnorm_moments){scratch, scratch + p->padded};
     m.factor = scratch;
-    m.mean = !p->s.train         ? shared(p, MEAN)
-             : p->grid.rows == 1 ? m.part.mean
-                                 : m.all.mean;
+    m.mean = !p->s.train ? shared(p, MEAN) : p->grid.rows == 1 ? m.part.mean : m.all.mean;
     return m;
 }
 
@@ -484,9 +482,9 @@ enum dlb_status dlb_batchnorm_plan(const struct dlb_problem *problem,
                                       p->planes.planes * p->tiles,
                                       p->padded / DLB_BATCHNORM_LINE);
     p->block = dlb_round_up(tile[DLB_BATCHNORM_TILE_CHANNELS], DLB_BATCHNORM_LINE);
-    p->blocks = dlb_div_up(
-        dlb_div_up(p->padded / DLB_BATCHNORM_LINE, p->grid.columns) * DLB_BATCHNORM_LINE,
-        p->block);
+    p->blocks = dlb_div_up(dlb_div_up(p->padded / DLB_BATCHNORM_LINE, p->grid.columns) *
+                               DLB_BATCHNORM_LINE,
+                           p->block);
     enum dlb_batchnorm_act act = p->keeps_mask ? DLB_BATCHNORM_RELU_AND_MASK
                                  : p->s.relu   ? DLB_BATCHNORM_RELU_ONLY
                                                : DLB_BATCHNORM_LINEAR;

@@ -18,16 +18,17 @@ const struct dlb_tile_def dlb_batchnorm_tiles[DLB_BATCHNORM_TILES] = {
     [DLB_BATCHNORM_TILE_CHANNELS] = {"ic", NULL,
                                      "channels between statistics and normalisation"},
     [DLB_BATCHNORM_TILE_SPLIT] = {"split", splits, "what the threads share"},
-    [DLB_BATCHNORM_TILE_STREAM] = {"stream", streams, "stores through or past the caches"},
+    [DLB_BATCHNORM_TILE_STREAM] = {"stream", streams,
+                                   "stores through or past the caches"},
 };
 
 static const double BALANCE_LEAST = 0.8;
 
-struct dlb_batchnorm_planes
-dlb_batchnorm_planes_get(const struct dlb_batchnorm_shape *s, int algorithm)
+struct dlb_batchnorm_planes dlb_batchnorm_planes_get(const struct dlb_batchnorm_shape *s,
+                                                     int algorithm)
 {
-    bool joined = s->pixels == 1 ||
-                  (algorithm == DLB_BATCHNORM_BY_NHWC && s->pixels % 2 == 0);
+    bool joined =
+        s->pixels == 1 || (algorithm == DLB_BATCHNORM_BY_NHWC && s->pixels % 2 == 0);
     return joined ? (struct dlb_batchnorm_planes){1, s->mb * s->pixels}
                   : (struct dlb_batchnorm_planes){s->mb, s->pixels};
 }
@@ -42,10 +43,10 @@ struct dlb_batchnorm_grid dlb_batchnorm_grid_make(int split, int threads, int64_
 {
     struct dlb_batchnorm_grid best = {0};
     for (int columns = 1; columns <= threads; columns++) {
-        bool fits = split == DLB_BATCHNORM_SPLIT_ROWS       ? columns == 1
-                    : split == DLB_BATCHNORM_SPLIT_CHANNELS ? columns == threads
-                                                            : columns > 1 &&
-                                                           columns < threads;
+        bool fits = split == DLB_BATCHNORM_SPLIT_ROWS ? columns == 1
+                    : split == DLB_BATCHNORM_SPLIT_CHANNELS
+                        ? columns == threads
+                        : columns > 1 && columns < threads;
         if (!fits || threads % columns)
             continue;
         struct dlb_batchnorm_grid grid = {threads / columns, columns, 0};
@@ -70,6 +71,20 @@ static int64_t lines_of(const struct dlb_batchnorm_shape *s)
     return dlb_div_up(s->ic, DLB_BATCHNORM_LINE);
 }
 
+static bool emit_ways(struct dlb_candidate *c, int last_split, dlb_candidate_fn *emit,
+                      void *context)
+{
+    for (int split = DLB_BATCHNORM_SPLIT_ROWS; split <= last_split; split++)
+        for (int stream = DLB_BATCHNORM_STREAM_OFF; stream <= DLB_BATCHNORM_STREAM_ON;
+             stream++) {
+            c->tile[DLB_BATCHNORM_TILE_SPLIT] = split;
+            c->tile[DLB_BATCHNORM_TILE_STREAM] = stream;
+            if (!emit(context, c))
+                return false;
+        }
+    return true;
+}
+
 void dlb_batchnorm_enumerate(const struct dlb_problem *problem,
                              const struct dlb_target *target, dlb_candidate_fn *emit,
                              void *context)
@@ -85,17 +100,13 @@ void dlb_batchnorm_enumerate(const struct dlb_problem *problem,
         int64_t plane = dlb_batchnorm_planes_get(&s, c.algorithm).rows, before = 0;
         for (size_t r = 0; r < sizeof rows / sizeof *rows && before < plane; r++) {
             before = tile[DLB_BATCHNORM_TILE_ROWS] = (int)dlb_min(rows[r], plane);
-            for (int64_t channels = DLB_BATCHNORM_LINE; channels < 2 * s.ic;
-                 channels *= 2)
-                for (int split = DLB_BATCHNORM_SPLIT_ROWS; split <= last_split; split++)
-                    for (int stream = DLB_BATCHNORM_STREAM_OFF;
-                         stream <= DLB_BATCHNORM_STREAM_ON; stream++) {
-                        tile[DLB_BATCHNORM_TILE_CHANNELS] = (int)dlb_min(channels, s.ic);
-                        tile[DLB_BATCHNORM_TILE_SPLIT] = split;
-                        tile[DLB_BATCHNORM_TILE_STREAM] = stream;
-                        if (!emit(context, &c))
-                            return;
-                    }
+            tile[DLB_BATCHNORM_TILE_CHANNELS] = 0;
+            for (int64_t channels = DLB_BATCHNORM_LINE;
+                 tile[DLB_BATCHNORM_TILE_CHANNELS] < s.ic; channels *= 2) {
+                tile[DLB_BATCHNORM_TILE_CHANNELS] = (int)dlb_min(channels, s.ic);
+                if (!emit_ways(&c, last_split, emit, context))
+                    return;
+            }
         }
     }
 }
@@ -134,8 +145,8 @@ static const char *refuse_threads(const struct dlb_batchnorm_shape *s,
     /* A block narrower than a thread's share is legal, but a wider one is the same. */
     double best = 0;
     for (int other = DLB_BATCHNORM_SPLIT_ROWS; other <= DLB_BATCHNORM_SPLIT_BOTH; other++)
-        best = fmax(best, dlb_batchnorm_grid_make(other, target->threads, tiles, lines)
-                              .balance);
+        best = fmax(
+            best, dlb_batchnorm_grid_make(other, target->threads, tiles, lines).balance);
     if (grid.balance < BALANCE_LEAST && grid.balance < best)
         return "threads are unbalanced";
     int64_t share = dlb_div_up(lines, grid.columns) * DLB_BATCHNORM_LINE,
@@ -221,9 +232,9 @@ double dlb_batchnorm_estimate(const struct dlb_problem *problem,
     /* What lies between two uses of the same line of src: in the repeated runs that are
      * timed src and dst, within a run the pixels of one block of channels. */
     double resident = stream ? image : 2 * image;
-    double time = transfer(target, rates, image, resident) +
-                  transfer(target, rates, (stream ? 1 : 2) * image,
-                           stream ? INFINITY : resident);
+    double time =
+        transfer(target, rates, image, resident) +
+        transfer(target, rates, (stream ? 1 : 2) * image, stream ? INFINITY : resident);
     if (s.train) {
         blocks = ceil((double)s.ic / tile[DLB_BATCHNORM_TILE_CHANNELS]);
         double block = image / blocks * (blocks > grid.columns ? grid.columns : 1);
@@ -235,7 +246,8 @@ double dlb_batchnorm_estimate(const struct dlb_problem *problem,
     double calls = (double)tiles * blocks * (nhwc ? 1 : (double)lines_of(&s) / blocks);
     double overhead = 20 * calls * (s.train ? 2 : 1) / target->threads;
     double barriers = s.train && grid.rows > 1 ? blocks : 0;
-    return time / fmax(grid.balance, 1e-3) + overhead + barriers * (rates->barrier_ns + 300);
+    return time / fmax(grid.balance, 1e-3) + overhead +
+           barriers * (rates->barrier_ns + 300);
 }
 
 struct choice {
@@ -251,8 +263,8 @@ static bool choose(void *context, const struct dlb_candidate *candidate)
     struct choice *choice = context;
     if (dlb_batchnorm_refuse(choice->problem, choice->target, candidate))
         return true;
-    double estimate = dlb_batchnorm_estimate(choice->problem, choice->target, &unmeasured,
-                                             candidate);
+    double estimate =
+        dlb_batchnorm_estimate(choice->problem, choice->target, &unmeasured, candidate);
     if (estimate < choice->least) {
         choice->least = estimate;
         *choice->best = *candidate;
