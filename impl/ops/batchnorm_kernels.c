@@ -27,7 +27,12 @@
 
 #include "core/vec.h"
 
-enum { STEP = DLB_BATCHNORM_STEP, ROWS = 4, MASK_BYTES = VLEN > 8 ? VLEN / 8 : 1 };
+enum {
+    STEP = DLB_BATCHNORM_STEP,
+    ROWS = 4,
+    NARROW = 128, /* floats between rows that are normalised ROWS at a time */
+    MASK_BYTES = VLEN > 8 ? VLEN / 8 : 1
+};
 
 _Static_assert((STEP & (STEP - 1)) == 0, "division by STEP is exact");
 
@@ -249,10 +254,18 @@ DLB_INLINE void normalise_rows(const struct dlb_batchnorm_normalise *g, int64_t 
         store_mask(mask + i * g->mask_ld, v_positive(x[i]));
 }
 
+/* n rows of vectors*VLEN channels, and what is left of the channels. */
 DLB_INLINE void normalise_group(const struct dlb_batchnorm_normalise *g, int64_t row,
-                                int n, enum dlb_batchnorm_act act, bool stream)
+                                int n, int vectors, enum dlb_batchnorm_act act,
+                                bool stream)
 {
-    for (int64_t c = 0; c < g->channels; c += VLEN) {
+    int64_t c = 0;
+    for (; c + vectors * VLEN <= g->channels; c += vectors * VLEN)
+        DLB_UNROLL
+    for (int64_t v = c; v < c + vectors * VLEN; v += VLEN)
+        normalise_rows(g, row, v, n, VLEN, v_loadu(g->mean + v), v_loadu(g->factor + v),
+                       v_loadu(g->beta + v), act, stream);
+    for (; c < g->channels; c += VLEN) {
         vec mean = v_loadu(g->mean + c), factor = v_loadu(g->factor + c),
             beta = v_loadu(g->beta + c);
         int lanes = lanes_at(c, g->channels);
@@ -263,6 +276,8 @@ DLB_INLINE void normalise_group(const struct dlb_batchnorm_normalise *g, int64_t
     }
 }
 
+/* Narrow rows in groups; wide ones singly, so that memory is read and written as it
+ * lies: several streams a page apart are slow, past the caches above all. */
 DLB_INLINE void normalise(const struct dlb_batchnorm_normalise *g,
                           enum dlb_batchnorm_act act, bool stream)
 {
@@ -271,12 +286,12 @@ DLB_INLINE void normalise(const struct dlb_batchnorm_normalise *g,
         vec mean = v_loadu(g->mean), factor = v_loadu(g->factor), beta = v_loadu(g->beta);
         for (; row + STEP <= g->rows; row += STEP)
             normalise_rows(g, row, 0, STEP, VLEN, mean, factor, beta, act, stream);
-    } else {
+    } else if (g->ld <= NARROW) {
         for (; row + ROWS <= g->rows; row += ROWS)
-            normalise_group(g, row, ROWS, act, stream);
+            normalise_group(g, row, ROWS, 1, act, stream);
     }
     for (; row < g->rows; row++)
-        normalise_group(g, row, 1, act, stream);
+        normalise_group(g, row, 1, 4, act, stream);
 }
 
 /* The table of instances: (name, what happens to an element). */

@@ -481,7 +481,9 @@ enum dlb_status dlb_batchnorm_plan(const struct dlb_problem *problem,
     p->grid = dlb_batchnorm_grid_make(tile[DLB_BATCHNORM_TILE_SPLIT], target->threads,
                                       p->planes.planes * p->tiles,
                                       p->padded / DLB_BATCHNORM_LINE);
-    p->block = dlb_round_up(tile[DLB_BATCHNORM_TILE_CHANNELS], DLB_BATCHNORM_LINE);
+    p->block = tile[DLB_BATCHNORM_TILE_CHANNELS];
+    if (p->block == p->s.ic)
+        p->block = p->padded;
     p->blocks = dlb_div_up(dlb_div_up(p->padded / DLB_BATCHNORM_LINE, p->grid.columns) *
                                DLB_BATCHNORM_LINE,
                            p->block);

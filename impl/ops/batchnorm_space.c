@@ -71,6 +71,14 @@ static int64_t lines_of(const struct dlb_batchnorm_shape *s)
     return dlb_div_up(s->ic, DLB_BATCHNORM_LINE);
 }
 
+/* Channels that can be worked on by themselves: a cache line of them, or a vector that
+ * stands by itself. */
+static int least_block(const struct dlb_target *target, int algorithm)
+{
+    int lanes = dlb_isa_lanes(target->isa);
+    return algorithm == DLB_BATCHNORM_BY_BLOCKS && lanes > 1 ? lanes : DLB_BATCHNORM_LINE;
+}
+
 static bool emit_ways(struct dlb_candidate *c, int last_split, dlb_candidate_fn *emit,
                       void *context)
 {
@@ -89,7 +97,7 @@ void dlb_batchnorm_enumerate(const struct dlb_problem *problem,
                              const struct dlb_target *target, dlb_candidate_fn *emit,
                              void *context)
 {
-    static const int rows[] = {32, 128, 512};
+    static const int rows[] = {128, DLB_BATCHNORM_ROWS_MAX};
     struct dlb_batchnorm_shape s;
     dlb_batchnorm_shape_get(problem, &s);
     int last_split =
@@ -101,8 +109,8 @@ void dlb_batchnorm_enumerate(const struct dlb_problem *problem,
         for (size_t r = 0; r < sizeof rows / sizeof *rows && before < plane; r++) {
             before = tile[DLB_BATCHNORM_TILE_ROWS] = (int)dlb_min(rows[r], plane);
             tile[DLB_BATCHNORM_TILE_CHANNELS] = 0;
-            for (int64_t channels = DLB_BATCHNORM_LINE;
-                 tile[DLB_BATCHNORM_TILE_CHANNELS] < s.ic; channels *= 2) {
+            for (int64_t channels = least_block(target, c.algorithm);
+                 tile[DLB_BATCHNORM_TILE_CHANNELS] < s.ic; channels *= 4) {
                 tile[DLB_BATCHNORM_TILE_CHANNELS] = (int)dlb_min(channels, s.ic);
                 if (!emit_ways(&c, last_split, emit, context))
                     return;
@@ -112,6 +120,7 @@ void dlb_batchnorm_enumerate(const struct dlb_problem *problem,
 }
 
 static const char *refuse_tiles(const struct dlb_batchnorm_shape *s,
+                                const struct dlb_target *target,
                                 const struct dlb_candidate *c)
 {
     int64_t rows = c->tile[DLB_BATCHNORM_TILE_ROWS],
@@ -120,11 +129,11 @@ static const char *refuse_tiles(const struct dlb_batchnorm_shape *s,
     if (rows < 1 || rows > plane || rows > DLB_BATCHNORM_ROWS_MAX)
         return "tile has more pixels than there are, or than 1024";
     if (rows < plane && rows % DLB_BATCHNORM_STEP)
-        return "tile is not whole steps of pixels";
+        return "tile is not whole steps of 8 pixels";
     if (channels < 1 || channels > s->ic)
         return "block has more channels than there are";
-    if (channels < s->ic && channels % DLB_BATCHNORM_LINE)
-        return "block is not whole cache lines of channels";
+    if (channels < s->ic && channels % least_block(target, c->algorithm))
+        return "block is not whole vectors or cache lines of channels";
     if (channels < s->ic && !s->train)
         return "channels are not blocked without statistics";
     return NULL;
@@ -190,7 +199,7 @@ const char *dlb_batchnorm_refuse(const struct dlb_problem *problem,
     if (s.layout == (c->algorithm == DLB_BATCHNORM_BY_NHWC ? DLB_BATCHNORM_BLOCKED
                                                            : DLB_BATCHNORM_NHWC))
         return "layout is another";
-    const char *reason = refuse_tiles(&s, c);
+    const char *reason = refuse_tiles(&s, target, c);
     if (!reason)
         reason = refuse_threads(&s, target, c);
     return reason ? reason : refuse_stream(&s, target, c);
