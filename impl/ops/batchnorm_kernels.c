@@ -122,24 +122,34 @@ DLB_INLINE void moments_column(const float *src, int64_t ld, int64_t rows, int l
     }
 }
 
+DLB_INLINE void moments_vector(const float *src, int64_t ld, int n, int lanes, bool first,
+                               float mean_weight, float square_weight, float *to_mean,
+                               float *to_m2)
+{
+    vec mean, m2;
+    step_moments(src, ld, n, lanes, &mean, &m2);
+    if (!first) {
+        vec all_mean = v_loadu(to_mean), all_m2 = v_loadu(to_m2);
+        join(&all_mean, &all_m2, mean, m2, mean_weight, square_weight);
+        mean = all_mean;
+        m2 = all_m2;
+    }
+    v_storeu(to_mean, mean);
+    v_storeu(to_m2, m2);
+}
+
 /* Whole rows, step by step: memory is read as it lies. */
 DLB_INLINE void moments_step(const float *src, int64_t ld, int n, int64_t channels,
                              bool first, float mean_weight, float square_weight,
                              struct dlb_batchnorm_moments to)
 {
-    for (int64_t c = 0; c < channels; c += VLEN) {
-        int lanes = lanes_at(c, channels);
-        vec mean, m2;
-        step_moments(src + c, ld, n, lanes, &mean, &m2);
-        if (!first) {
-            vec all_mean = v_loadu(to.mean + c), all_m2 = v_loadu(to.m2 + c);
-            join(&all_mean, &all_m2, mean, m2, mean_weight, square_weight);
-            mean = all_mean;
-            m2 = all_m2;
-        }
-        v_storeu(to.mean + c, mean);
-        v_storeu(to.m2 + c, m2);
-    }
+    int64_t c = 0;
+    for (; c + VLEN <= channels; c += VLEN)
+        moments_vector(src + c, ld, n, VLEN, first, mean_weight, square_weight,
+                       to.mean + c, to.m2 + c);
+    if (c < channels)
+        moments_vector(src + c, ld, n, (int)(channels - c), first, mean_weight,
+                       square_weight, to.mean + c, to.m2 + c);
 }
 
 static void moments(const float *src, int64_t ld, int64_t rows, int64_t channels,
@@ -224,16 +234,16 @@ static void finish(const struct dlb_batchnorm_finish *f)
     }
 }
 
-/* n rows of one vector of channels, all loads before all stores. */
-DLB_INLINE void normalise_rows(const struct dlb_batchnorm_normalise *g, int64_t row,
-                               int64_t c, int n, int lanes, vec mean, vec factor,
-                               vec beta, enum dlb_batchnorm_act act, bool stream)
+/* n rows of the vector of channels c, all loads before all stores; g is at the first of
+ * these rows. */
+DLB_INLINE void normalise_rows(struct dlb_batchnorm_normalise g, int64_t c, int n,
+                               int lanes, vec mean, vec factor, vec beta,
+                               enum dlb_batchnorm_act act, bool stream)
 {
     vec x[STEP];
-    float *dst = g->dst + row * g->ld + c;
     DLB_UNROLL
     for (int i = 0; i < n; i++)
-        x[i] = load(g->src + (row + i) * g->ld + c, lanes);
+        x[i] = load(g.src + i * g.ld + c, lanes);
     DLB_UNROLL
     for (int i = 0; i < n; i++) {
         x[i] = v_fma(v_sub(x[i], mean), factor, beta);
@@ -243,55 +253,62 @@ DLB_INLINE void normalise_rows(const struct dlb_batchnorm_normalise *g, int64_t 
     DLB_UNROLL
     for (int i = 0; i < n; i++)
         if (stream)
-            v_stream(dst + i * g->ld, x[i]);
+            v_stream(g.dst + i * g.ld + c, x[i]);
         else
-            store(dst + i * g->ld, x[i], lanes);
-    if (act != DLB_BATCHNORM_RELU_AND_MASK)
-        return;
-    uint8_t *mask = g->mask + row * g->mask_ld + c / VLEN * MASK_BYTES;
+            store(g.dst + i * g.ld + c, x[i], lanes);
     DLB_UNROLL
-    for (int i = 0; i < n; i++)
-        store_mask(mask + i * g->mask_ld, v_positive(x[i]));
+    for (int i = 0; act == DLB_BATCHNORM_RELU_AND_MASK && i < n; i++)
+        store_mask(g.mask + i * g.mask_ld + c / VLEN * MASK_BYTES, v_positive(x[i]));
 }
 
-/* n rows of vectors*VLEN channels, and what is left of the channels. */
-DLB_INLINE void normalise_group(const struct dlb_batchnorm_normalise *g, int64_t row,
-                                int n, int vectors, enum dlb_batchnorm_act act,
-                                bool stream)
+/* n rows of all channels; vectors are unrolled. */
+DLB_INLINE void normalise_group(struct dlb_batchnorm_normalise g, int n, int vectors,
+                                enum dlb_batchnorm_act act, bool stream)
 {
     int64_t c = 0;
-    for (; c + vectors * VLEN <= g->channels; c += vectors * VLEN)
+    for (; c + vectors * VLEN <= g.channels; c += vectors * VLEN)
         DLB_UNROLL
-    for (int64_t v = c; v < c + vectors * VLEN; v += VLEN)
-        normalise_rows(g, row, v, n, VLEN, v_loadu(g->mean + v), v_loadu(g->factor + v),
-                       v_loadu(g->beta + v), act, stream);
-    for (; c < g->channels; c += VLEN) {
-        vec mean = v_loadu(g->mean + c), factor = v_loadu(g->factor + c),
-            beta = v_loadu(g->beta + c);
-        int lanes = lanes_at(c, g->channels);
-        if (lanes == VLEN)
-            normalise_rows(g, row, c, n, VLEN, mean, factor, beta, act, stream);
-        else
-            normalise_rows(g, row, c, n, lanes, mean, factor, beta, act, false);
+    for (int v = 0; v < vectors; v++) {
+        int64_t at = c + v * VLEN;
+        normalise_rows(g, at, n, VLEN, v_loadu(g.mean + at), v_loadu(g.factor + at),
+                       v_loadu(g.beta + at), act, stream);
     }
+    for (; c < g.channels; c += VLEN) {
+        vec mean = v_loadu(g.mean + c), factor = v_loadu(g.factor + c),
+            beta = v_loadu(g.beta + c);
+        int lanes = lanes_at(c, g.channels);
+        if (lanes == VLEN)
+            normalise_rows(g, c, n, VLEN, mean, factor, beta, act, stream);
+        else
+            normalise_rows(g, c, n, lanes, mean, factor, beta, act, false);
+    }
+}
+
+DLB_INLINE void next_rows(struct dlb_batchnorm_normalise *g, int n)
+{
+    g->src += n * g->ld;
+    g->dst += n * g->ld;
+    if (g->mask)
+        g->mask += n * g->mask_ld;
+    g->rows -= n;
 }
 
 /* Narrow rows in groups; wide ones singly, so that memory is read and written as it
- * lies: several streams a page apart are slow, past the caches above all. */
-DLB_INLINE void normalise(const struct dlb_batchnorm_normalise *g,
-                          enum dlb_batchnorm_act act, bool stream)
+ * lies: several streams a page apart are slow, past the caches above all.  g is a copy,
+ * which no store can reach. */
+DLB_INLINE void normalise(struct dlb_batchnorm_normalise g, enum dlb_batchnorm_act act,
+                          bool stream)
 {
-    int64_t row = 0;
-    if (g->channels == VLEN) {
-        vec mean = v_loadu(g->mean), factor = v_loadu(g->factor), beta = v_loadu(g->beta);
-        for (; row + STEP <= g->rows; row += STEP)
-            normalise_rows(g, row, 0, STEP, VLEN, mean, factor, beta, act, stream);
-    } else if (g->ld <= NARROW) {
-        for (; row + ROWS <= g->rows; row += ROWS)
-            normalise_group(g, row, ROWS, 1, act, stream);
+    if (g.channels == VLEN) {
+        vec mean = v_loadu(g.mean), factor = v_loadu(g.factor), beta = v_loadu(g.beta);
+        for (; g.rows >= STEP; next_rows(&g, STEP))
+            normalise_rows(g, 0, STEP, VLEN, mean, factor, beta, act, stream);
+    } else if (g.ld <= NARROW) {
+        for (; g.rows >= ROWS; next_rows(&g, ROWS))
+            normalise_group(g, ROWS, 1, act, stream);
     }
-    for (; row < g->rows; row++)
-        normalise_group(g, row, 1, 4, act, stream);
+    for (; g.rows; next_rows(&g, 1))
+        normalise_group(g, 1, 4, act, stream);
 }
 
 /* The table of instances: (name, what happens to an element). */
@@ -303,11 +320,11 @@ DLB_INLINE void normalise(const struct dlb_batchnorm_normalise *g,
 #define ACT_FUNCTIONS(name, act)                                                         \
     static void name##_cached(const struct dlb_batchnorm_normalise *call)                \
     {                                                                                    \
-        normalise(call, act, false);                                                     \
+        normalise(*call, act, false);                                                    \
     }                                                                                    \
     static void name##_streamed(const struct dlb_batchnorm_normalise *call)              \
     {                                                                                    \
-        normalise(call, act, true);                                                      \
+        normalise(*call, act, true);                                                     \
     }
 ACTS(ACT_FUNCTIONS)
 
