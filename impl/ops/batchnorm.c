@@ -200,8 +200,12 @@ static void fill_src(const struct dlb_batchnorm_shape *s, enum dlb_fill_kind kin
         most++;
     int64_t means = count * (4 + most) <= SUM_MAX ? 7 : 1;
     double density = (double)SUM_MAX / 2 / ((double)(most * most) * (double)count);
-    for (int64_t i = begin; i < end; i++) {
-        int64_t c = i % s->ic, position = i / s->ic;
+    int64_t c = begin % s->ic, position = begin / s->ic;
+    for (int64_t i = begin; i < end; i++, c++) {
+        if (c == s->ic) {
+            c = 0;
+            position++;
+        }
         uint64_t channel = dlb_hash(~seed, (uint64_t)c);
         if (kind == DLB_FILL_DENSE) {
             double spread = 0.25 + 1.75 * unit(dlb_hash(channel, 1));
@@ -211,13 +215,14 @@ static void fill_src(const struct dlb_batchnorm_shape *s, enum dlb_fill_kind kin
         }
         int64_t mean = below(channel, means);
         mean = mean > 3 ? -(1 << (mean - 4)) : mean > 0 ? 1 << (mean - 1) : 0;
-        int64_t image = position / s->pixels, pixel = position % s->pixels;
         bool images = s->pixels == 1;
-        int64_t place = images ? image : pixel, places = images ? s->mb : s->pixels;
+        int64_t image = images ? position : position / s->pixels;
+        int64_t place = images ? position : position - image * s->pixels,
+                places = images ? s->mb : s->pixels;
         data[i] = (float)mean;
         if (place == places - 1 && place % 2 == 0)
             continue;
-        int64_t pair = images ? image / 2 : image * s->pixels + pixel / 2;
+        int64_t pair = images ? image / 2 : image * s->pixels + place / 2;
         uint64_t bits = dlb_hash(seed, (uint64_t)(pair * s->ic + c));
         int64_t distance = below(bits, 2 * most + 1) - most;
         if (unit(dlb_hash(bits, 1)) < density)

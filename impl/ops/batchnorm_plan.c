@@ -174,11 +174,13 @@ static void pack(const struct member *m, const struct piece *piece)
     float *to = p->own_src + element_of(p, piece);
     float *dst = p->own_dst + element_of(p, piece);
     from += canonical_of(p, piece);
-    for (int64_t r = 0; r < piece->rows; r++, to += p->ld, dst += p->ld, from += p->s.ic)
-        for (int64_t c = 0; c < piece->channels; c++) {
-            to[c] = c < channels ? from[c] : 0;
-            dst[c] = 0;
-        }
+    size_t bytes = sizeof *to * (size_t)piece->channels;
+    for (int64_t r = 0; r < piece->rows;
+         r++, to += p->ld, dst += p->ld, from += p->s.ic) {
+        memset(to + channels, 0, sizeof *to * (size_t)(piece->channels - channels));
+        memcpy(to, from, sizeof *to * (size_t)channels);
+        memset(dst, 0, bytes);
+    }
 }
 
 static void unpack(const struct member *m, const struct piece *piece)
