@@ -52,14 +52,6 @@ static void update_running(const struct dlb_problem *problem, void *const *tenso
     }
 }
 
-static dnnl_status_t make_attributes(dnnl_primitive_attr_t *attributes)
-{
-    dnnl_status_t code = dnnl_primitive_attr_create(attributes);
-    return code ? code
-                : dnnl_primitive_attr_set_scratchpad_mode(*attributes,
-                                                          dnnl_scratchpad_mode_user);
-}
-
 /* Operands that the problem has, and how the step uses them. */
 static dnnl_status_t make_operands(const struct dlb_batchnorm_shape *s,
                                    struct dlb_onednn_recipe *recipe)
@@ -142,7 +134,7 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
     if (!code)
         code = dlb_onednn_md_make(&image, 4, dims, tag_of(orders[s.layout][formulation]));
     if (!code)
-        code = make_attributes(&attributes);
+        code = dlb_onednn_attributes_make(&attributes);
     if (!code)
         code = dlb_onednn_batchnorm_pd(&recipe.step[0].pd, &batchnorm, attributes,
                                        recipe.engine);

@@ -52,12 +52,7 @@ static dnnl_status_t make_descriptors(const struct dlb_conv_shape *s,
 
 static dnnl_status_t make_attributes(bool relu, dnnl_primitive_attr_t *attributes)
 {
-    dnnl_status_t code = dnnl_primitive_attr_create(attributes);
-    if (!code)
-        code = dnnl_primitive_attr_set_scratchpad_mode(*attributes,
-                                                       dnnl_scratchpad_mode_user);
-    if (!code)
-        code = dnnl_primitive_attr_set_fpmath_mode(*attributes, dnnl_fpmath_mode_strict);
+    dnnl_status_t code = dlb_onednn_attributes_make(attributes);
     if (code || !relu)
         return code;
     dnnl_post_ops_t post_ops;

@@ -25,6 +25,9 @@ struct dlb_onednn_md {
 };
 dnnl_status_t dlb_onednn_md_make(struct dlb_onednn_md *md, int rank,
                                  const dnnl_dims_t dims, dnnl_format_tag_t tag);
+/* A layout by strides, in elements. */
+dnnl_status_t dlb_onednn_md_strided(struct dlb_onednn_md *md, int rank,
+                                    const dnnl_dims_t dims, const dnnl_dims_t strides);
 /* Copy of the descriptor that pd wants for query what (dnnl_query_exec_arg_md with an
  * argument as index, dnnl_query_scratchpad_md with 0). */
 dnnl_status_t dlb_onednn_md_of(struct dlb_onednn_md *md, const_dnnl_primitive_desc_t pd,
@@ -49,6 +52,10 @@ dnnl_status_t dlb_onednn_reorder_make(dnnl_primitive_t *reorder,
                                       const struct dlb_onednn_md *to,
                                       dnnl_engine_t engine);
 dnnl_status_t dlb_onednn_append_relu(dnnl_post_ops_t post_ops);
+/* As the first of the post-ops the addend is passed as DLB_ONEDNN_ADDEND. */
+dnnl_status_t dlb_onednn_append_add(dnnl_post_ops_t post_ops,
+                                    const struct dlb_onednn_md *addend);
+enum { DLB_ONEDNN_ADDEND = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1 };
 
 /* Forward inference; bias may be NULL.  Layouts: those of the descriptors, or "any". */
 struct dlb_onednn_conv {
@@ -60,6 +67,48 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
                                  const struct dlb_onednn_conv *conv,
                                  const_dnnl_primitive_attr_t attributes,
                                  dnnl_engine_t engine);
+
+/* Attributes that every primitive here has: the user's scratchpad, float32 throughout.
+ * The caller destroys them. */
+dnnl_status_t dlb_onednn_attributes_make(dnnl_primitive_attr_t *attributes);
+
+/*
+ * Has a matmul multiply its result by scale.  *argument becomes that under which the scale
+ * must be passed once more, as a memory of one element, or 0 where it need not (2.x).
+ */
+dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, float scale,
+                                          int *argument);
+/* Layouts: those of the descriptors, or "any". */
+dnnl_status_t
+dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
+                     const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
+                     const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine);
+/* In place: softmax over the last dim, and sum += addend. */
+dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
+                                    const struct dlb_onednn_md *data,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine);
+dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_md *sum,
+                                const struct dlb_onednn_md *addend,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine);
+
+/*
+ * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
+ * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
+ */
+struct dlb_onednn_rnn {
+    dnnl_alg_kind_t cell;
+    dnnl_prop_kind_t pass;
+    dnnl_rnn_direction_t direction;
+    const struct dlb_onednn_md *src, *src_iter, *src_iter_c, *weights_layer,
+        *weights_iter, *bias, *dst, *dst_iter, *dst_iter_c;
+};
+dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_rnn *rnn,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine);
 
 /* Forward; src and dst in the layout of data.  With relu and train the primitive wants a
  * workspace. */
@@ -91,13 +140,16 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
  * makes of the tensors.
  */
+typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
+                                int64_t elements, float *data);
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;
     const char *letters; /* of the logical dims, for plan->layout; NULL leaves it out */
     struct dlb_onednn_md canonical; /* none without a tensor */
-    struct dlb_onednn_md own;       /* none: that of the first use */
-    void (*fill)(const struct dlb_problem *problem, void *const *tensor, float *data);
+    struct dlb_onednn_md own; /* none: that of the first use; needed where the primitive
+                                 does not tell, as for scales */
+    dlb_onednn_fill_fn *fill;
 };
 
 enum { DLB_ONEDNN_OWN = -1, DLB_ONEDNN_OPERANDS_MAX = 16, DLB_ONEDNN_STEPS_MAX = 8 };
@@ -112,7 +164,8 @@ struct dlb_onednn_step {
     } use[DLB_ONEDNN_OPERANDS_MAX];
 };
 
-/* A plan as its primitives in the order of their execution. */
+/* A plan as its primitives in the order of their execution; operands that none of them
+ * uses are left out. */
 struct dlb_onednn_recipe {
     dnnl_engine_t engine; /* on which the primitives were described */
     const struct dlb_problem *problem;

@@ -11,6 +11,12 @@ dnnl_status_t dlb_onednn_md_make(struct dlb_onednn_md *md, int rank,
     return dnnl_memory_desc_init_by_tag(&md->desc, rank, dims, dnnl_f32, tag);
 }
 
+dnnl_status_t dlb_onednn_md_strided(struct dlb_onednn_md *md, int rank,
+                                    const dnnl_dims_t dims, const dnnl_dims_t strides)
+{
+    return dnnl_memory_desc_init_by_strides(&md->desc, rank, dims, dnnl_f32, strides);
+}
+
 dnnl_status_t dlb_onednn_md_of(struct dlb_onednn_md *md, const_dnnl_primitive_desc_t pd,
                                dnnl_query_t what, int index)
 {
@@ -76,6 +82,12 @@ dnnl_status_t dlb_onednn_append_relu(dnnl_post_ops_t post_ops)
     return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_relu, 0, 0);
 }
 
+dnnl_status_t dlb_onednn_append_add(dnnl_post_ops_t post_ops,
+                                    const struct dlb_onednn_md *addend)
+{
+    return dnnl_post_ops_append_binary(post_ops, dnnl_binary_add, &addend->desc);
+}
+
 dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
                                  const struct dlb_onednn_conv *conv,
                                  const_dnnl_primitive_attr_t attributes,
@@ -86,6 +98,75 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
         &desc, dnnl_forward_inference, conv->algorithm, &conv->src->desc,
         &conv->weights->desc, conv->bias ? &conv->bias->desc : NULL, &conv->dst->desc,
         conv->strides, conv->dilations, conv->padding_begin, conv->padding_end);
+    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+}
+
+dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, float scale,
+                                          int *argument)
+{
+    *argument = 0;
+    return dnnl_primitive_attr_set_output_scales(attributes, 1, 0, &scale);
+}
+
+dnnl_status_t
+dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
+                     const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
+                     const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+{
+    dnnl_matmul_desc_t desc;
+    dnnl_status_t code =
+        dnnl_matmul_desc_init(&desc, &src->desc, &weights->desc, NULL, &dst->desc);
+    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+}
+
+dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
+                                    const struct dlb_onednn_md *data,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine)
+{
+    dnnl_softmax_v2_desc_t desc;
+    dnnl_status_t code = dnnl_softmax_v2_forward_desc_init(
+        &desc, dnnl_forward_inference, dnnl_softmax_accurate, &data->desc, &data->desc,
+        data->desc.ndims - 1);
+    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+}
+
+dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_md *sum,
+                                const struct dlb_onednn_md *addend,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine)
+{
+    dnnl_binary_desc_t desc;
+    dnnl_status_t code = dnnl_binary_desc_init(&desc, dnnl_binary_add, &sum->desc,
+                                               &addend->desc, &sum->desc);
+    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+}
+
+static const dnnl_memory_desc_t *desc_of(const struct dlb_onednn_md *md)
+{
+    return md ? &md->desc : NULL;
+}
+
+dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_rnn *rnn,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine)
+{
+    dnnl_rnn_desc_t desc;
+    dnnl_status_t code;
+    if (rnn->cell == dnnl_vanilla_lstm)
+        code = dnnl_lstm_forward_desc_init(
+            &desc, rnn->pass, rnn->direction, desc_of(rnn->src), desc_of(rnn->src_iter),
+            desc_of(rnn->src_iter_c), desc_of(rnn->weights_layer),
+            desc_of(rnn->weights_iter), desc_of(rnn->bias), desc_of(rnn->dst),
+            desc_of(rnn->dst_iter), desc_of(rnn->dst_iter_c), dnnl_rnn_flags_undef);
+    else
+        code = (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_forward_desc_init
+                                          : dnnl_gru_forward_desc_init)(
+            &desc, rnn->pass, rnn->direction, desc_of(rnn->src), desc_of(rnn->src_iter),
+            desc_of(rnn->weights_layer), desc_of(rnn->weights_iter), desc_of(rnn->bias),
+            desc_of(rnn->dst), desc_of(rnn->dst_iter), dnnl_rnn_flags_undef);
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 

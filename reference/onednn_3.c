@@ -11,6 +11,12 @@ dnnl_status_t dlb_onednn_md_make(struct dlb_onednn_md *md, int rank,
     return dnnl_memory_desc_create_with_tag(&md->desc, rank, dims, dnnl_f32, tag);
 }
 
+dnnl_status_t dlb_onednn_md_strided(struct dlb_onednn_md *md, int rank,
+                                    const dnnl_dims_t dims, const dnnl_dims_t strides)
+{
+    return dnnl_memory_desc_create_with_strides(&md->desc, rank, dims, dnnl_f32, strides);
+}
+
 dnnl_status_t dlb_onednn_md_of(struct dlb_onednn_md *md, const_dnnl_primitive_desc_t pd,
                                dnnl_query_t what, int index)
 {
@@ -88,6 +94,12 @@ dnnl_status_t dlb_onednn_append_relu(dnnl_post_ops_t post_ops)
     return dnnl_post_ops_append_eltwise(post_ops, dnnl_eltwise_relu, 0, 0);
 }
 
+dnnl_status_t dlb_onednn_append_add(dnnl_post_ops_t post_ops,
+                                    const struct dlb_onednn_md *addend)
+{
+    return dnnl_post_ops_append_binary(post_ops, dnnl_binary_add, addend->desc);
+}
+
 dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
                                  const struct dlb_onednn_conv *conv,
                                  const_dnnl_primitive_attr_t attributes,
@@ -98,6 +110,72 @@ dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
         conv->weights->desc, conv->bias ? conv->bias->desc : NULL, conv->dst->desc,
         conv->strides, conv->dilations, conv->padding_begin, conv->padding_end,
         attributes);
+}
+
+/* The attribute goes into the product itself; an eltwise post-op would walk over the
+ * result once more. */
+dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, float scale,
+                                          int *argument)
+{
+    (void)scale;
+    *argument = DNNL_ARG_ATTR_SCALES | DNNL_ARG_SRC;
+    return dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_SRC, 0);
+}
+
+dnnl_status_t
+dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
+                     const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
+                     const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+{
+    return dnnl_matmul_primitive_desc_create(pd, engine, src->desc, weights->desc, NULL,
+                                             dst->desc, attributes);
+}
+
+dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
+                                    const struct dlb_onednn_md *data,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine)
+{
+    int rank = 0;
+    dnnl_status_t code = dnnl_memory_desc_query(data->desc, dnnl_query_ndims_s32, &rank);
+    return code ? code
+                : dnnl_softmax_forward_primitive_desc_create(
+                      pd, engine, dnnl_forward_inference, dnnl_softmax_accurate,
+                      data->desc, data->desc, rank - 1, attributes);
+}
+
+dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_md *sum,
+                                const struct dlb_onednn_md *addend,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine)
+{
+    return dnnl_binary_primitive_desc_create(pd, engine, dnnl_binary_add, sum->desc,
+                                             addend->desc, sum->desc, attributes);
+}
+
+static const_dnnl_memory_desc_t desc_of(const struct dlb_onednn_md *md)
+{
+    return md ? md->desc : NULL;
+}
+
+dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
+                                const struct dlb_onednn_rnn *rnn,
+                                const_dnnl_primitive_attr_t attributes,
+                                dnnl_engine_t engine)
+{
+    if (rnn->cell == dnnl_vanilla_lstm)
+        return dnnl_lstm_forward_primitive_desc_create(
+            pd, engine, rnn->pass, rnn->direction, desc_of(rnn->src),
+            desc_of(rnn->src_iter), desc_of(rnn->src_iter_c), desc_of(rnn->weights_layer),
+            desc_of(rnn->weights_iter), NULL, NULL, desc_of(rnn->bias), desc_of(rnn->dst),
+            desc_of(rnn->dst_iter), desc_of(rnn->dst_iter_c), dnnl_rnn_flags_undef,
+            attributes);
+    return (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_forward_primitive_desc_create
+                                      : dnnl_gru_forward_primitive_desc_create)(
+        pd, engine, rnn->pass, rnn->direction, desc_of(rnn->src), desc_of(rnn->src_iter),
+        desc_of(rnn->weights_layer), desc_of(rnn->weights_iter), desc_of(rnn->bias),
+        desc_of(rnn->dst), desc_of(rnn->dst_iter), dnnl_rnn_flags_undef, attributes);
 }
 
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd,

@@ -13,7 +13,8 @@
 struct operand {
     int tensor;
     bool output;
-    void (*fill)(const struct dlb_problem *problem, void *const *tensor, float *data);
+    dlb_onednn_fill_fn *fill;
+    int64_t elements;        /* of data */
     dnnl_memory_t canonical; /* the caller's tensor, where it is reordered */
     dnnl_memory_t own;       /* the other side of the reorder */
     dnnl_primitive_t reorder;
@@ -43,6 +44,17 @@ struct onednn_plan {
     dnnl_status_t run_status;
 };
 
+dnnl_status_t dlb_onednn_attributes_make(dnnl_primitive_attr_t *attributes)
+{
+    dnnl_status_t code = dnnl_primitive_attr_create(attributes);
+    if (!code)
+        code = dnnl_primitive_attr_set_scratchpad_mode(*attributes,
+                                                       dnnl_scratchpad_mode_user);
+    if (!code)
+        code = dnnl_primitive_attr_set_fpmath_mode(*attributes, dnnl_fpmath_mode_strict);
+    return code;
+}
+
 static dnnl_status_t reorder(struct onednn_plan *self, const struct operand *operand,
                              dnnl_memory_t from, dnnl_memory_t to)
 {
@@ -56,7 +68,7 @@ static dnnl_status_t bind_operand(struct onednn_plan *self, struct operand *oper
                                   void *const *tensor)
 {
     if (operand->fill)
-        operand->fill(&self->problem, tensor, operand->data);
+        operand->fill(&self->problem, tensor, operand->elements, operand->data);
     if (!operand->reorder)
         return dnnl_success;
     dnnl_status_t code =
@@ -194,16 +206,18 @@ static void name_layout(struct dlb_plan *plan, const struct dlb_onednn_md *md,
              length ? "/" : "", name);
 }
 
-/* The descriptor that the first use of operand number wants. */
-static dnnl_status_t first_use(const struct dlb_onednn_recipe *recipe, int number,
-                               struct dlb_onednn_md *md)
+/* False when nothing uses operand number. */
+static bool first_use(const struct dlb_onednn_recipe *recipe, int number,
+                      const_dnnl_primitive_desc_t *pd, int *argument)
 {
     for (int s = 0; s < recipe->steps_n; s++)
         for (int i = 0; i < recipe->step[s].uses_n; i++)
-            if (recipe->step[s].use[i].operand == number)
-                return dlb_onednn_md_of(md, recipe->step[s].pd, dnnl_query_exec_arg_md,
-                                        recipe->step[s].use[i].argument);
-    return dnnl_invalid_arguments;
+            if (recipe->step[s].use[i].operand == number) {
+                *pd = recipe->step[s].pd;
+                *argument = recipe->step[s].use[i].argument;
+                return true;
+            }
+    return false;
 }
 
 static dnnl_status_t make_reorder(struct onednn_plan *self, struct operand *operand,
@@ -229,17 +243,25 @@ static dnnl_status_t make_operand(struct onednn_plan *self,
     const struct dlb_onednn_operand *wanted = &recipe->operand[number];
     struct operand *operand = &self->operand[self->operands_n++];
     struct dlb_onednn_md used = {0};
+    const struct dlb_onednn_md *own = &wanted->own;
+    const_dnnl_primitive_desc_t pd;
+    int argument;
+    dnnl_status_t code = dnnl_success;
+    if (!first_use(recipe, number, &pd, &argument))
+        return code;
     *operand = (struct operand){
         .tensor = wanted->tensor, .output = wanted->output, .fill = wanted->fill};
-    dnnl_status_t code = first_use(recipe, number, &used);
-    if (code)
-        return code;
-    const struct dlb_onednn_md *own =
-        dlb_onednn_md_bytes(&wanted->own) ? &wanted->own : &used;
+    if (!dlb_onednn_md_bytes(own)) {
+        code = dlb_onednn_md_of(&used, pd, dnnl_query_exec_arg_md, argument);
+        if (code)
+            return code;
+        own = &used;
+    }
     if (wanted->letters)
         name_layout(&self->plan, own, wanted->letters);
     bool in_place =
         wanted->tensor != DLB_ONEDNN_OWN && dlb_onednn_md_equal(own, &wanted->canonical);
+    operand->elements = (int64_t)(dlb_onednn_md_bytes(own) / sizeof(float));
     if (!in_place)
         code = allocate(self, dlb_onednn_md_bytes(own), &operand->data);
     if (!code && !in_place && wanted->tensor != DLB_ONEDNN_OWN)
@@ -258,37 +280,48 @@ static size_t scratch_bytes(const_dnnl_primitive_desc_t pd)
     return bytes;
 }
 
-/* A view for an argument of the step, its memory set in bind or by the caller. */
-static dnnl_status_t make_argument(struct onednn_plan *self, struct step *step,
-                                   const_dnnl_primitive_desc_t pd, dnnl_query_t what,
-                                   int argument)
+/* Its memory is set in bind or by the caller. */
+static dnnl_status_t add_argument(struct onednn_plan *self, struct step *step,
+                                  int argument, const struct dlb_onednn_md *md)
+{
+    dnnl_exec_arg_t *made = &step->argument[step->arguments_n];
+    dnnl_status_t code = dlb_onednn_memory_make(&made->memory, md, self->engine);
+    made->arg = argument;
+    step->arguments_n += !code;
+    return code;
+}
+
+/* The operand's own layout has to do where the primitive does not tell. */
+static dnnl_status_t add_use(struct onednn_plan *self, struct step *step,
+                             const_dnnl_primitive_desc_t pd, int argument,
+                             const struct dlb_onednn_operand *operand)
 {
     struct dlb_onednn_md md = {0};
-    dnnl_exec_arg_t *made = &step->argument[step->arguments_n];
-    int index = what == dnnl_query_exec_arg_md ? argument : 0;
-    dnnl_status_t code = dlb_onednn_md_of(&md, pd, what, index);
-    if (code)
-        return code;
-    made->arg = argument;
-    code = dlb_onednn_memory_make(&made->memory, &md, self->engine);
-    step->arguments_n += !code;
+    bool told = !dlb_onednn_md_of(&md, pd, dnnl_query_exec_arg_md, argument) &&
+                dlb_onednn_md_bytes(&md);
+    dnnl_status_t code = add_argument(self, step, argument, told ? &md : &operand->own);
     dlb_onednn_md_release(&md);
     return code;
 }
 
 static dnnl_status_t make_step(struct onednn_plan *self,
-                               const struct dlb_onednn_step *wanted)
+                               const struct dlb_onednn_recipe *recipe, int number)
 {
+    const struct dlb_onednn_step *wanted = &recipe->step[number];
     struct step *step = &self->step[self->steps_n++];
+    struct dlb_onednn_md scratch = {0};
     dnnl_status_t code = dnnl_primitive_create(&step->primitive, wanted->pd);
     for (int i = 0; i < wanted->uses_n && !code; i++) {
-        step->operand[step->operands_n++] = wanted->use[i].operand;
-        code = make_argument(self, step, wanted->pd, dnnl_query_exec_arg_md,
-                             wanted->use[i].argument);
+        int operand = wanted->use[i].operand;
+        step->operand[step->operands_n++] = operand;
+        code = add_use(self, step, wanted->pd, wanted->use[i].argument,
+                       &recipe->operand[operand]);
     }
-    if (!code && scratch_bytes(wanted->pd))
-        code = make_argument(self, step, wanted->pd, dnnl_query_scratchpad_md,
-                             DNNL_ARG_SCRATCHPAD);
+    if (!code)
+        code = dlb_onednn_md_of(&scratch, wanted->pd, dnnl_query_scratchpad_md, 0);
+    if (!code && dlb_onednn_md_bytes(&scratch))
+        code = add_argument(self, step, DNNL_ARG_SCRATCHPAD, &scratch);
+    dlb_onednn_md_release(&scratch);
     return code;
 }
 
@@ -349,7 +382,7 @@ enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
         code = make_operand(self, recipe, i);
     for (int i = 0; i < recipe->steps_n && !code; i++) {
         name_step(&self->plan, recipe->step[i].pd);
-        code = make_step(self, &recipe->step[i]);
+        code = make_step(self, recipe, i);
     }
     if (!code)
         code = make_scratchpads(self, recipe);

@@ -16,6 +16,17 @@ enum dlb_status dlb_naive_make(const struct dlb_reference *reference,
 enum dlb_status dlb_conv_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                 int threads, int formulation, struct dlb_plan **plan,
                                 struct dlb_error *error);
+enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                int threads, int formulation, struct dlb_plan **plan,
+                                struct dlb_error *error);
+enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                               int threads, int formulation, struct dlb_plan **plan,
+                               struct dlb_error *error);
+
+enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                     int threads, int formulation, struct dlb_plan **plan,
+                                     struct dlb_error *error);
+
 enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                      int threads, int formulation, struct dlb_plan **plan,
                                      struct dlb_error *error);

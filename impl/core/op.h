@@ -168,4 +168,16 @@ struct dlb_op {
                             struct dlb_error *error);
 };
 
+/* For complete(): DLB_INVALID when a dim that is set lies outside what its definition
+ * accepts, or when a tensor would hold more than 2^40 elements. */
+enum dlb_status dlb_op_check_ranges(const struct dlb_op *op,
+                                    const struct dlb_problem *problem,
+                                    struct dlb_error *error);
+enum dlb_status dlb_op_check_elements(const struct dlb_op *op,
+                                      const struct dlb_problem *problem,
+                                      struct dlb_error *error);
+
+/* For bytes(): all elements of all tensors. */
+double dlb_op_tensor_bytes(const struct dlb_op *op, const struct dlb_problem *problem);
+
 #endif

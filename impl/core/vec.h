@@ -676,10 +676,16 @@ DLB_INLINE vec v_round(vec a)
     return v_sub(v_add(a, v_set1(V_WHOLE)), v_set1(V_WHOLE));
 }
 
+/* Kernels for AVX-512 may be built with what stands in for its intrinsics, to be tested:
+ * then it has no registers for inline assembly. */
+#if defined(DLB_TARGET_AVX2) || (defined(DLB_TARGET_AVX512) && defined(__AVX512F__))
+#define V_AVX_ASSEMBLY
+#endif
+
 /* a, kept in a register: a compiler may not load it again for each use instead. */
 DLB_INLINE vec v_hold(vec a)
 {
-#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2)
+#if defined(V_AVX_ASSEMBLY)
     __asm__("" : "+v"(a));
 #elif defined(DLB_TARGET_SSE2)
     __asm__("" : "+x"(a));
@@ -693,7 +699,7 @@ DLB_INLINE vec v_hold(vec a)
  * a factor and then spills where a tile fills the register file. */
 DLB_INLINE vec v_fma_in_place(vec a, vec b, vec c)
 {
-#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2)
+#if defined(V_AVX_ASSEMBLY)
     __asm__("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
     return c;
 #elif defined(DLB_TARGET_NEON)
@@ -714,7 +720,7 @@ DLB_INLINE vec v_fma_in_place(vec a, vec b, vec c)
  * rather load once and spill another register. */
 DLB_INLINE vec v_fma_memory(vec a, const float *p, vec c)
 {
-#if defined(DLB_TARGET_AVX512) || defined(DLB_TARGET_AVX2)
+#if defined(V_AVX_ASSEMBLY)
     __asm__("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "m"(*(const vec *)p));
     return c;
 #else
