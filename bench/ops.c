@@ -2,6 +2,7 @@
 
 #include "ops/attention.h"
 #include "ops/attention.h"
+#include "ops/batchnorm.h"
 #include "ops/conv.h"
 #include "ops/rnn.h"
 
@@ -13,6 +14,7 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_gru, &dlb_reference_gru, "deepbench_gru.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
+    {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

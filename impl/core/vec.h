@@ -181,6 +181,11 @@ DLB_INLINE float v_max_lanes(vec a)
 {
     return _mm512_reduce_max_ps(a);
 }
+/* Bit i is set where lane i is > 0; NaN is not. */
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -311,6 +316,11 @@ DLB_INLINE float v_max_lanes(vec a)
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
 }
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm256_movemask_ps(
+        _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -439,6 +449,10 @@ DLB_INLINE float v_max_lanes(vec a)
     a = _mm_max_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -563,6 +577,11 @@ DLB_INLINE vec v_zip_high(vec a, vec b)
 DLB_INLINE float v_max_lanes(vec a)
 {
     return vmaxvq_f32(a);
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgtzq_f32(a), bit));
 }
 DLB_INLINE void v_stream_fence(void) {}
 
@@ -690,6 +709,10 @@ DLB_INLINE vec v_zip_high(vec a, vec b)
 DLB_INLINE float v_max_lanes(vec a)
 {
     return a;
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return a > 0;
 }
 DLB_INLINE void v_stream_fence(void) {}
 
