@@ -7,7 +7,7 @@
  *
  *                with FMA   without
  *   v_exp            0.90      1.17
- *   v_exp_fast       5.32      2.27   of |x| <= 20: 2.6 and 2.27
+ *   v_exp_fast       5.32      2.27   of |x| <= 20: 2.66 and 2.27
  *   v_tanh           1.97      2.02
  *   v_sigmoid        2.49      2.49
  *
