@@ -110,6 +110,18 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine);
 
+/* Forward; src and dst in the layout of data.  With relu and train the primitive wants a
+ * workspace. */
+struct dlb_onednn_batchnorm {
+    const struct dlb_onednn_md *data;
+    float epsilon;
+    bool train, scale, shift, relu;
+};
+dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd,
+                                      const struct dlb_onednn_batchnorm *batchnorm,
+                                      const_dnnl_primitive_attr_t attributes,
+                                      dnnl_engine_t engine);
+
 /*
  * Name of a layout in the field's letters: letters are those of the logical dims in
  * order ("nchw"), the result is for example nhwc, nChw16c or OIhw16i16o; "opaque" for a
@@ -117,6 +129,10 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
  */
 void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, char *name,
                         size_t bytes);
+
+/* Makes the elements of an operand in bind, from the canonical tensors. */
+typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
+                                int64_t elements, float *data);
 
 /*
  * One operand of a plan: memory that its steps share.  Each use of it is a view in the
@@ -128,8 +144,6 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
  * makes of the tensors.
  */
-typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
-                                int64_t elements, float *data);
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;
@@ -161,6 +175,9 @@ struct dlb_onednn_recipe {
     int operands_n, steps_n;
     struct dlb_onednn_operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct dlb_onednn_step step[DLB_ONEDNN_STEPS_MAX];
+    /* NULL, or what run does to the tensors (tensors_n) after the last step. */
+    int tensors_n;
+    void (*finish)(const struct dlb_problem *problem, void *const *tensor);
 };
 
 /*
