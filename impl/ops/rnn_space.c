@@ -285,84 +285,93 @@ struct bandwidth {
 };
 
 /* Nanoseconds to run once through bytes that are read in turn, to and fro, while others
- * read what makes up all: what a level holds is met there again. */
+ * read what makes up all: what a level holds is met there again.  *far: the part of it
+ * that is spent on the memory. */
 static double read_again(const struct dlb_target *target, const struct bandwidth *b,
-                         double bytes, double all)
+                         double bytes, double all, double *far)
 {
-    double in_l2 = fmin(1, 0.7 * (double)target->l2_bytes / bytes),
+    double in_l2 = fmin(1, 0.6 * (double)target->l2_bytes / bytes),
            in_l3 = fmin(1, 0.7 * (double)target->l3_bytes * target->threads / all);
-    return bytes *
-           (in_l2 / b->l2 + (1 - in_l2) * (in_l3 / b->l3 + (1 - in_l3) / b->memory));
+    *far = bytes * (1 - in_l2) * (1 - in_l3) / b->memory;
+    return bytes * (in_l2 / b->l2 + (1 - in_l2) * in_l3 / b->l3) + *far;
 }
 
-/* Arithmetic and transport side by side: how well they overlap. */
-static double overlap(double compute, double transport, double lost)
+/* Part of the transport from the caches, and from the memory, that does not hide behind
+ * the arithmetic, by kind of prefetch. */
+static const double near_lost[] = {0, 0.2, 0.2, 0.1}, far_lost[] = {0, 0.6, 0.4, 0.25};
+
+static double overlap(double compute, double transport, double far, int prefetch)
 {
-    return fmax(compute, transport) + lost * fmin(compute, transport);
+    return fmax(compute, transport) + near_lost[prefetch] * (transport - far) +
+           far_lost[prefetch] * fmin(far, compute);
 }
 
-/* Nanoseconds of one layer and direction. */
+/* Nanoseconds of all layers and directions. */
 double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *target,
                         const struct dlb_rates *rates, const struct dlb_candidate *c)
 {
-    static const double CALL_CYCLES = 40, GATES_CYCLES = 20, BARRIER_NS = 500;
+    static const double CALL_CYCLES = 70, GATES_CYCLES = 28, BARRIER_NS = 500;
     const struct dlb_brgemm_kernels *kernels = dlb_brgemm_kernels(target->isa);
-    const int *tile = c->tile;
+    const int *tile = c->tile, prefetch = tile[DLB_RNN_TILE_PREFETCH];
     const int lanes = kernels->lanes, nv = tile[DLB_RNN_TILE_NR] / lanes;
     const struct dlb_rnn_grid grid =
         dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
-    const double threads = target->threads, cycle_flops = 4.0 * lanes,
-                 peak = rates->peak_gflops > 0 ? rates->peak_gflops / threads
-                                               : 3 * cycle_flops,
-                 cycle = cycle_flops / peak;
+    const double threads = target->threads, cycle_flops = 4.0 * lanes;
+    const double cycle =
+        rates->peak_gflops > 0 ? cycle_flops * threads / rates->peak_gflops : 1.0 / 3;
     const struct bandwidth b = {
-        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 60,
-        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 30,
-        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 10,
+        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 80,
+        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 40,
+        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 15,
     };
-    const bool plain = dlb_rnn_product_gates(s, DLB_RNN_PRODUCT_RESET).n > 0;
-    const int64_t rows = rows_own(s, &grid), steps = s->t;
-    const int64_t blocks = dlb_rnn_blocks(s, lanes),
-                  together = dlb_rnn_blocks_together(s, nv),
-                  own = dlb_div_up(dlb_div_up(blocks, together), grid.columns) * together;
-    const double panels = (double)(own * s->gates) / nv;
-    const double lost = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_NONE ? 0.3 : 0.15;
+    const int64_t rows = rows_own(s, &grid), together = dlb_rnn_blocks_together(s, nv),
+                  blocks = dlb_div_up(dlb_rnn_blocks(s, lanes), together),
+                  own = dlb_div_up(blocks, grid.columns) * together;
+    const double panels = (double)(own * s->gates) / nv, columns = grid.columns;
+    double far;
 
-    /* W x. */
+    /* W x: the rows of merged steps are one matrix unless the batch is split. */
     const int64_t merge = tile[DLB_RNN_TILE_MERGE],
-                  block = dlb_rnn_block_rows(s, target, nv);
-    const double passes = (double)dlb_div_up(steps, merge) *
-                          (double)dlb_div_up(merge * rows, dlb_min(block, merge * rows));
-    const int64_t matrix_rows = grid.rows == 1 ? merge * rows : rows;
-    const double input_cycles = panels * (double)s->slc *
+                  block = dlb_rnn_block_rows(s, target, nv),
+                  matrix_rows = grid.rows == 1 ? merge * rows : rows;
+    const double chunks = (double)dlb_div_up(s->t, merge),
+                 passes = chunks * (double)dlb_div_up(merge * rows, block);
+    const double input_cycles = panels * (double)s->slc * (double)(s->t * rows) *
                                 rows_cycles(matrix_rows, kernels->mr_max[nv], nv) /
-                                (double)matrix_rows * (double)(steps * rows);
-    const double input_bytes = weights_share(s, &grid, s->slc);
-    const double x_bytes = 2 * merged_bytes(s, steps) / threads;
-    double input =
-        overlap(input_cycles * cycle,
-                passes * read_again(target, &b, input_bytes, input_bytes * grid.columns) +
-                    x_bytes / b.l3,
-                lost);
+                                (double)matrix_rows;
+    const double input_bytes = weights_share(s, &grid, s->slc),
+                 x_bytes = merge > 1 ? 2 * merged_bytes(s, s->t) / threads : 0;
+    const double input_read =
+        passes * read_again(target, &b, input_bytes, input_bytes * columns, &far);
+    const double input =
+        overlap(input_cycles * cycle, input_read, passes * far, prefetch) +
+        x_bytes / b.l3;
 
-    /* U h and the gates, a step. */
+    /* U h and the gates, a step.  A panel that does not stay in L1 comes from L2 for
+     * every tile. */
     const int64_t kc = dlb_min(tile[DLB_RNN_TILE_KC], s->dhc);
     const double state_bytes = weights_share(s, &grid, s->dhc),
                  tiles = (double)dlb_div_up(rows, tile[DLB_RNN_TILE_MR]),
-                 calls = panels * tiles * (double)dlb_div_up(s->dhc, kc);
-    const double state_cycles =
-        panels * (double)s->dhc * rows_cycles(rows, tile[DLB_RNN_TILE_MR], nv) +
-        calls * CALL_CYCLES + (double)(rows * own * s->gates) * GATES_CYCLES;
-    /* A panel that does not stay in L1 comes from L2 for every tile. */
-    const bool near =
-        (double)(kc * nv * lanes) * sizeof(float) < 0.6 * (double)target->l1d_bytes;
-    const double transport = read_again(target, &b, state_bytes,
-                                        state_bytes * grid.columns * grid.directions) +
-                             (near ? 0 : (tiles - 1) * state_bytes / b.l2);
-    double barriers = grid.columns > 1 ? 1 + plain : 0;
-    double state = overlap(state_cycles * cycle, transport, lost) +
-                   barriers * (rates->barrier_ns > 0 ? rates->barrier_ns : BARRIER_NS);
-    return (input + (double)steps * state) * (double)s->l *
+                 calls = panels * tiles * (double)dlb_div_up(s->dhc, kc),
+                 panel_bytes = (double)(kc * nv * lanes) * sizeof(float);
+    double step_cycles = rows_cycles(rows, tile[DLB_RNN_TILE_MR], nv);
+    /* One tile fetches as much as it reads. */
+    if (prefetch == DLB_RNN_PREFETCH_PANEL && tiles == 1)
+        step_cycles *= 1.3;
+    const double state_cycles = panels * (double)s->dhc * step_cycles +
+                                calls * CALL_CYCLES +
+                                (double)(rows * own * s->gates) * GATES_CYCLES;
+    double state_read = read_again(target, &b, state_bytes,
+                                   state_bytes * columns * grid.directions, &far);
+    if (panel_bytes > 0.6 * (double)target->l1d_bytes)
+        state_read += (tiles - 1) * state_bytes / b.l2 * 0.2;
+    const double barriers =
+        grid.columns > 1 ? 1 + (dlb_rnn_product_gates(s, DLB_RNN_PRODUCT_RESET).n > 0)
+                         : 0;
+    const double state =
+        overlap(state_cycles * cycle, state_read, far, prefetch) +
+        barriers * (rates->barrier_ns > 0 ? rates->barrier_ns : BARRIER_NS);
+    return (input + (double)s->t * state) * (double)s->l *
            (double)dlb_div_up(s->directions, grid.directions);
 }
 
