@@ -44,7 +44,6 @@ const struct dlb_rnn_kernels *dlb_rnn_kernels(enum dlb_isa isa)
 
 enum {
     LINE = DLB_CACHE_LINE / sizeof(float),
-    STEPS_AHEAD = 24,  /* of k, between prefetch and use */
     GROUP_BLOCKS = 32, /* blocks x rows that are worth a call of an element-wise kernel */
     GROUP_CUT = 16 << 10 /* elements of Z that should stay near */
 };
@@ -67,7 +66,6 @@ struct rnn {
     int lanes, mr, nv;
     int64_t kc, merge, block_rows;
     bool fetch_panel;
-    int steps_ahead;
     struct dlb_rnn_grid grid;
     int64_t blocks, together, group_blocks;
     struct matrix matrix[DLB_RNN_PRODUCTS];
@@ -272,7 +270,6 @@ static void multiply_chunk(const struct rnn *p, const struct product *q,
         .lda = q->lda,
         .b = chunk->b,
         .b_offset = &zero,
-        .b_ahead = (int64_t)p->steps_ahead * chunk->nv * p->lanes,
         .fetch = fetch,
         .batch = 1,
         .k = chunk->k,
@@ -753,8 +750,6 @@ enum dlb_status dlb_rnn_plan(const struct dlb_rnn_shape *shape,
     p->merge = tile[DLB_RNN_TILE_MERGE];
     p->block_rows = dlb_rnn_block_rows(shape, target, p->nv);
     p->fetch_panel = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_PANEL;
-    p->steps_ahead =
-        tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_AHEAD ? STEPS_AHEAD : 0;
     p->grid = dlb_rnn_grid_make(shape, tile[DLB_RNN_TILE_SPLIT], target->threads,
                                 p->lanes, p->nv);
     p->blocks = dlb_rnn_blocks(shape, p->lanes);

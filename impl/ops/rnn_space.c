@@ -13,7 +13,7 @@ const char *const dlb_rnn_algorithms[DLB_RNN_ALGORITHMS] = {
 
 static const char *const splits[] = {"batch",      "units",      "2d",
                                      "dirs-batch", "dirs-units", NULL};
-static const char *const prefetches[] = {"none", "ahead", "panel", NULL};
+static const char *const prefetches[] = {"none", "panel", NULL};
 
 const struct dlb_tile_def dlb_rnn_tiles[DLB_RNN_TILES] = {
     [DLB_RNN_TILE_MR] = {"mr", NULL, "rows of the minibatch in a register tile, at most"},
@@ -24,7 +24,7 @@ const struct dlb_tile_def dlb_rnn_tiles[DLB_RNN_TILES] = {
     [DLB_RNN_TILE_PREFETCH] = {"prefetch", prefetches, "weights fetched ahead of use"},
 };
 
-static const double BALANCE_LEAST = 0.8, EFFICIENCY_LEAST = 0.8;
+static const double BALANCE_LEAST = 0.8, EFFICIENCY_LEAST = 0.9;
 enum { KC = 256, MERGED_BYTES_MOST = 256 << 20 };
 
 struct dlb_rnn_gate_range dlb_rnn_product_gates(const struct dlb_rnn_shape *s,
@@ -152,13 +152,14 @@ struct visit {
 
 static void emit_walks(struct visit *v, struct dlb_candidate *c)
 {
-    const int64_t t = v->s->t, merges[] = {1, 8, 32, t}, depths[] = {KC, depth(v->s)};
-    for (int k = 0; k < 2; k++)
-        for (int m = 0; m < 4; m++)
+    /* All steps, some, one; a part of less than half of the whole is worth it. */
+    const int64_t t = v->s->t, merges[] = {t, t < 64 ? 8 : 32, 1};
+    const int64_t depths[] = {depth(v->s), KC};
+    for (int m = 0; m < 3; m++)
+        for (int k = 0; k < 2; k++)
             for (int prefetch = DLB_RNN_PREFETCH_NONE; prefetch <= DLB_RNN_PREFETCH_PANEL;
                  prefetch++) {
-                /* A pass of less than half of what is left over is not worth it. */
-                if ((k == 0 && 3 * KC / 2 >= depths[1]) || (m < 3 && merges[m] * 2 > t))
+                if ((m > 0 && 2 * merges[m] > t) || (k > 0 && 3 * KC / 2 >= depths[0]))
                     continue;
                 c->tile[DLB_RNN_TILE_KC] = (int)depths[k];
                 c->tile[DLB_RNN_TILE_MERGE] = (int)merges[m];
@@ -248,7 +249,7 @@ static const char *refuse_prefetch(const struct dlb_rnn_shape *s,
     int prefetch = c->tile[DLB_RNN_TILE_PREFETCH];
     if (prefetch == DLB_RNN_PREFETCH_NONE)
         return NULL;
-    if (prefetch != DLB_RNN_PREFETCH_AHEAD && prefetch != DLB_RNN_PREFETCH_PANEL)
+    if (prefetch != DLB_RNN_PREFETCH_PANEL)
         return "no such kind of prefetch";
     if (weights_share(s, grid, depth(s)) < 0.5 * (double)target->l2_bytes)
         return "weights stay in the caches: no need to prefetch";
@@ -296,14 +297,12 @@ static double read_again(const struct dlb_target *target, const struct bandwidth
     return bytes * (in_l2 / b->l2 + (1 - in_l2) * in_l3 / b->l3) + *far;
 }
 
-/* Part of the transport from the caches, and from the memory, that does not hide behind
- * the arithmetic, by kind of prefetch. */
-static const double near_lost[] = {0, 0.2, 0.2, 0.1}, far_lost[] = {0, 0.6, 0.4, 0.25};
-
-static double overlap(double compute, double transport, double far, int prefetch)
+/* How well arithmetic and transport, of which far is from the memory, hide behind each
+ * other. */
+static double overlap(double compute, double transport, double far, bool fetch)
 {
-    return fmax(compute, transport) + near_lost[prefetch] * (transport - far) +
-           far_lost[prefetch] * fmin(far, compute);
+    return fmax(compute, transport) + (fetch ? 0.1 : 0.2) * (transport - far) +
+           (fetch ? 0.25 : 0.6) * fmin(far, compute);
 }
 
 /* Nanoseconds of all layers and directions. */
@@ -312,7 +311,8 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
 {
     static const double CALL_CYCLES = 70, GATES_CYCLES = 28, BARRIER_NS = 500;
     const struct dlb_brgemm_kernels *kernels = dlb_brgemm_kernels(target->isa);
-    const int *tile = c->tile, prefetch = tile[DLB_RNN_TILE_PREFETCH];
+    const int *tile = c->tile;
+    const bool fetch = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_PANEL;
     const int lanes = kernels->lanes, nv = tile[DLB_RNN_TILE_NR] / lanes;
     const struct dlb_rnn_grid grid =
         dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
@@ -340,12 +340,11 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
                                 rows_cycles(matrix_rows, kernels->mr_max[nv], nv) /
                                 (double)matrix_rows;
     const double input_bytes = weights_share(s, &grid, s->slc),
-                 x_bytes = merge > 1 ? 2 * merged_bytes(s, s->t) / threads : 0;
+                 x_bytes = merge > 1 ? merged_bytes(s, s->t) / threads : 0;
     const double input_read =
-        passes * read_again(target, &b, input_bytes, input_bytes * columns, &far);
-    const double input =
-        overlap(input_cycles * cycle, input_read, passes * far, prefetch) +
+        passes * read_again(target, &b, input_bytes, input_bytes * columns, &far) +
         x_bytes / b.l3;
+    const double input = overlap(input_cycles * cycle, input_read, passes * far, fetch);
 
     /* U h and the gates, a step.  A panel that does not stay in L1 comes from L2 for
      * every tile. */
@@ -354,22 +353,21 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
                  tiles = (double)dlb_div_up(rows, tile[DLB_RNN_TILE_MR]),
                  calls = panels * tiles * (double)dlb_div_up(s->dhc, kc),
                  panel_bytes = (double)(kc * nv * lanes) * sizeof(float);
-    double step_cycles = rows_cycles(rows, tile[DLB_RNN_TILE_MR], nv);
-    /* One tile fetches as much as it reads. */
-    if (prefetch == DLB_RNN_PREFETCH_PANEL && tiles == 1)
-        step_cycles *= 1.3;
-    const double state_cycles = panels * (double)s->dhc * step_cycles +
-                                calls * CALL_CYCLES +
-                                (double)(rows * own * s->gates) * GATES_CYCLES;
+    const double state_cycles =
+        panels * (double)s->dhc * rows_cycles(rows, tile[DLB_RNN_TILE_MR], nv) +
+        calls * CALL_CYCLES + (double)(rows * own * s->gates) * GATES_CYCLES;
     double state_read = read_again(target, &b, state_bytes,
                                    state_bytes * columns * grid.directions, &far);
     if (panel_bytes > 0.6 * (double)target->l1d_bytes)
         state_read += (tiles - 1) * state_bytes / b.l2 * 0.2;
+    /* One tile fetches as much as it reads: in vain when it comes from the caches. */
+    if (fetch && tiles == 1)
+        state_read += 0.3 * (state_read - far);
     const double barriers =
         grid.columns > 1 ? 1 + (dlb_rnn_product_gates(s, DLB_RNN_PRODUCT_RESET).n > 0)
                          : 0;
     const double state =
-        overlap(state_cycles * cycle, state_read, far, prefetch) +
+        overlap(state_cycles * cycle, state_read, far, fetch) +
         barriers * (rates->barrier_ns > 0 ? rates->barrier_ns : BARRIER_NS);
     return (input + (double)s->t * state) * (double)s->l *
            (double)dlb_div_up(s->directions, grid.directions);
