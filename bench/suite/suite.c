@@ -187,6 +187,14 @@ enum dlb_status dlb_suite_read(const char *file, const struct dlb_operator *only
     return status;
 }
 
+enum dlb_status dlb_suite_read_default(const struct dlb_operator *entry,
+                                       struct dlb_suite *suite, struct dlb_error *error)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, entry->suite);
+    return dlb_suite_read(path, entry, suite, error);
+}
+
 enum dlb_status dlb_suite_add(const struct dlb_operator *owner, const char *shape,
                               struct dlb_suite *suite, struct dlb_error *error)
 {
