@@ -110,12 +110,39 @@ static void multiply_chunk(const struct dlb_rnn *p, const struct product *q,
     }
 }
 
+/* A row's product with as many of the panels begin … end-1 as come in whole sets of
+ * streams; returns the first one that is left. */
+static int64_t multiply_row(const struct dlb_rnn *p, const struct product *q,
+                            int64_t begin, int64_t end, bool back)
+{
+    const int64_t width = p->nv * p->lanes, whole = q->m->vectors / p->nv,
+                  sets = (dlb_min(end, whole) - begin) / DLB_RNN_STREAMS;
+    if (q->rows * q->sets != 1 || p->nv != DLB_RNN_STREAM_NV)
+        return begin;
+    for (int64_t i = 0; i < sets; i++) {
+        int64_t panel = begin + (back ? sets - 1 - i : i) * DLB_RNN_STREAMS;
+        struct dlb_rnn_row call = {
+            .a = q->a,
+            .b = q->packed + panel * width * q->m->k,
+            .bias = q->bias ? q->bias + panel * width : NULL,
+            .k = q->m->k,
+            .b_panel = width * q->m->k,
+            .c = q->c + (panel - begin) * width,
+        };
+        p->kernels->row(&call);
+    }
+    return begin + dlb_max(0, sets) * DLB_RNN_STREAMS;
+}
+
 /* Panels begin … end-1, from the last one if back; all of them for one part of the
  * channels after the other, so that this part of the rows stays in L2. */
 static void multiply(const struct dlb_rnn *p, const struct product *q, int64_t begin,
                      int64_t end, bool back)
 {
-    const int64_t first = back ? end - 1 : begin, last = back ? begin : end - 1,
+    const int64_t left = multiply_row(p, q, begin, end, back);
+    if (left == end)
+        return;
+    const int64_t first = back ? end - 1 : left, last = back ? left : end - 1,
                   step = back ? -1 : 1;
     struct chunk chunk = chunk_make(p, q, first, 0);
     for (bool more = true; more;) {
