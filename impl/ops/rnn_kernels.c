@@ -13,10 +13,11 @@
  *           of columns, from 4 panels of 2, which keeps 8 chains and 4 streams going
  * Work items and barriers   none: one call, one thread
  * Scratch   none
- * Cost      row: bound by the read bandwidth of what holds the weights; lstm 3 sigmoids and 2 tanh, gru 2 and 1, a unit and row; operands in L1 or L2
- * Numerics  row: one chain of FMA per element in the order of k; x + u is one rounding; c' = fma(f, c, i * g), h' = fma(u, h - g, g); errors
- *           of v_sigmoid and v_tanh as core/vmath_inline.h says.  No lane depends on
- *           another
+ * Cost      lstm 3 sigmoids and 2 tanh, gru 2 and 1, a unit and row, operands in L1 or L2;
+ *           row is bound by the read bandwidth of what holds the weights
+ * Numerics  x + u is one rounding; c' = fma(f, c, i * g), h' = fma(u, h - g, g); errors
+ *           of v_sigmoid and v_tanh as core/vmath_inline.h says.  row: one chain of FMA
+ *           per element in the order of k.  No lane depends on another
  * Errors    none; sizes are the caller's
  * Source    ops/rnn.h
  */
