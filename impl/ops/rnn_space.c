@@ -4,6 +4,7 @@
  */
 #include "core/brgemm.h"
 #include "ops/rnn_internal.h"
+#include "ops/rnn_kernels.h"
 
 #include <math.h>
 
@@ -114,6 +115,8 @@ static int64_t rows_own(const struct dlb_rnn_shape *s, const struct dlb_rnn_grid
 /* Cycles of one step of k of all rows in nv vectors, in tiles of at most mr. */
 static double rows_cycles(int64_t rows, int mr, int nv)
 {
+    if (rows == 1 && nv == DLB_RNN_STREAM_NV)
+        return dlb_brgemm_step_cycles(1, DLB_RNN_STREAMS * nv) / DLB_RNN_STREAMS;
     int64_t tiles = dlb_div_up(rows, mr), small = rows / tiles, large = rows % tiles;
     return (double)large * dlb_brgemm_step_cycles((int)small + 1, nv) +
            (double)(tiles - large) * dlb_brgemm_step_cycles((int)small, nv);
@@ -138,7 +141,8 @@ static double best_efficiency(const struct dlb_rnn_shape *s,
 {
     double best = 0;
     for (int nv = 1; nv <= dlb_min(DLB_BRGEMM_NV, vectors(s, kernels->lanes)); nv++)
-        best = fmax(best, efficiency(rows, balanced(kernels, rows, nv, 0), nv));
+        if (rows > 1 || nv != DLB_RNN_STREAM_NV)
+            best = fmax(best, efficiency(rows, balanced(kernels, rows, nv, 0), nv));
     return best;
 }
 
@@ -360,6 +364,9 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
                                    state_bytes * columns * grid.directions, &far);
     if (panel_bytes > 0.6 * (double)target->l1d_bytes)
         state_read += (tiles - 1) * state_bytes / b.l2 * 0.2;
+    /* A row reads several streams of weights only in tiles of this width. */
+    if (rows == 1 && nv != DLB_RNN_STREAM_NV)
+        state_read *= 1.3;
     /* One tile fetches as much as it reads: in vain when it comes from the caches. */
     if (fetch && tiles == 1)
         state_read += 0.3 * (state_read - far);
