@@ -1,7 +1,6 @@
 #include "ops.h"
 
 #include "ops/attention.h"
-#include "ops/attention.h"
 #include "ops/batchnorm.h"
 #include "ops/conv.h"
 #include "ops/rnn.h"
@@ -12,7 +11,6 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_conv, &dlb_reference_conv, "resnet50.csv"},
     {&dlb_op_lstm, &dlb_reference_lstm, "deepbench_lstm.csv"},
     {&dlb_op_gru, &dlb_reference_gru, "deepbench_gru.csv"},
-    {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
     {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
 };

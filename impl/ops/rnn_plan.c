@@ -44,8 +44,8 @@ const struct dlb_rnn_kernels *dlb_rnn_kernels(enum dlb_isa isa)
 
 enum {
     LINE = DLB_CACHE_LINE / sizeof(float),
-    STEPS_AHEAD = 24, /* of k, between prefetch and use */
-    GROUP_BLOCKS = 32 /* blocks x rows that are worth a call of an element-wise kernel */
+    GROUP_BLOCKS = 32, /* blocks x rows that are worth a call of an element-wise kernel */
+    GROUP_CUT = 16 << 10 /* elements of Z that should stay near */
 };
 
 /* One product's weights and bias, of all layers and directions. */
@@ -66,7 +66,6 @@ struct rnn {
     int lanes, mr, nv;
     int64_t kc, merge, block_rows;
     bool fetch_panel;
-    int steps_ahead;
     struct dlb_rnn_grid grid;
     int64_t blocks, together, group_blocks;
     struct matrix matrix[DLB_RNN_PRODUCTS];
@@ -220,6 +219,26 @@ struct product {
     int64_t ldc;
 };
 
+/* A pass over the rows: some channels of one panel. */
+struct chunk {
+    int64_t panel, at, k; /* channels at … at+k-1 */
+    int nv;
+    const float *b;
+};
+
+static struct chunk chunk_make(const struct rnn *p, const struct product *q,
+                               int64_t panel, int64_t at)
+{
+    struct chunk chunk = {
+        .panel = panel,
+        .at = at,
+        .k = dlb_min(p->kc, q->m->k - at),
+        .nv = (int)dlb_min(p->nv, q->m->vectors - panel * p->nv),
+    };
+    chunk.b = q->packed + (panel * p->nv * q->m->k + at * chunk.nv) * p->lanes;
+    return chunk;
+}
+
 /* Rows of one set, in tiles whose sizes differ by at most one. */
 static void multiply_rows(struct dlb_brgemm *call, dlb_brgemm_fn *const *kernel,
                           int64_t rows, int64_t tiles, const float *fetch_end)
@@ -238,48 +257,59 @@ static void multiply_rows(struct dlb_brgemm *call, dlb_brgemm_fn *const *kernel,
     }
 }
 
-static void multiply_panel(const struct rnn *p, const struct product *q, int64_t panel,
-                           float *c, const float *fetch)
+/* One chunk; next is the one after it or NULL, c its columns. */
+static void multiply_chunk(const struct rnn *p, const struct product *q,
+                           const struct chunk *chunk, const struct chunk *next, float *c)
 {
     static const int64_t zero = 0;
-    const int64_t width = p->nv * p->lanes, k = q->m->k,
-                  tiles = dlb_div_up(q->rows, q->mr);
-    const int nv = (int)dlb_min(p->nv, q->m->vectors - panel * p->nv);
-    const float *b = q->packed + panel * width * k;
+    const int64_t tiles = dlb_div_up(q->rows, q->mr);
+    const float *fetch = p->fetch_panel && next ? next->b : NULL,
+                *fetch_end = fetch ? fetch + next->k * next->nv * p->lanes : NULL;
     struct dlb_brgemm call = {
         .a_offset = &zero,
         .lda = q->lda,
+        .b = chunk->b,
         .b_offset = &zero,
-        .b_ahead = (int64_t)p->steps_ahead * nv * p->lanes,
         .fetch = fetch,
         .batch = 1,
+        .k = chunk->k,
         .ldc = q->ldc,
-        .bias = q->bias ? q->bias + panel * width : NULL,
-        .n = nv * p->lanes,
+        .bias = q->bias ? q->bias + chunk->panel * p->nv * p->lanes : NULL,
+        .n = chunk->nv * p->lanes,
+        .flags = chunk->at ? DLB_BRGEMM_ACCUMULATE : 0,
     };
-    for (int64_t at = 0; at < k; at += p->kc) {
-        call.k = dlb_min(p->kc, k - at);
-        call.b = b + at * nv * p->lanes;
-        call.flags = at ? DLB_BRGEMM_ACCUMULATE : 0;
-        for (int64_t set = 0; set < q->sets; set++) {
-            call.a = q->a + set * q->a_set + at;
-            call.c = c + set * q->rows * q->ldc;
-            multiply_rows(&call, p->gemm->tile[nv], q->rows, tiles, fetch + width * k);
-        }
+    for (int64_t set = 0; set < q->sets; set++) {
+        call.a = q->a + set * q->a_set + chunk->at;
+        call.c = c + set * q->rows * q->ldc;
+        multiply_rows(&call, p->gemm->tile[chunk->nv], q->rows, tiles, fetch_end);
     }
 }
 
-/* Panels begin … end-1, from the last one if back. */
+/* Panels begin … end-1, from the last one if back; all of them for one part of the
+ * channels after the other, so that this part of the rows stays in L2. */
 static void multiply(const struct rnn *p, const struct product *q, int64_t begin,
                      int64_t end, bool back)
 {
-    const int64_t width = p->nv * p->lanes;
-    for (int64_t i = 0; i < end - begin; i++) {
-        int64_t panel = back ? end - 1 - i : begin + i,
-                next = back ? panel - 1 : panel + 1;
-        bool fetch = p->fetch_panel && next >= q->panels[0] && next < q->panels[1];
-        multiply_panel(p, q, panel, q->c + (panel - begin) * width,
-                       fetch ? q->packed + next * width * q->m->k : NULL);
+    const int64_t first = back ? end - 1 : begin, last = back ? begin : end - 1,
+                  step = back ? -1 : 1;
+    struct chunk chunk = chunk_make(p, q, first, 0);
+    for (bool more = true; more;) {
+        float *c = q->c + (chunk.panel - begin) * p->nv * p->lanes;
+        int64_t panel = chunk.panel + step, at = chunk.at;
+        if (chunk.panel == last) {
+            at += chunk.k;
+            more = at < q->m->k;
+            /* After all chunks the next group's first one. */
+            panel = more ? first : panel;
+            at = more ? at : 0;
+        }
+        if (panel < q->panels[0] || panel >= q->panels[1]) {
+            multiply_chunk(p, q, &chunk, NULL, c);
+            continue;
+        }
+        struct chunk next = chunk_make(p, q, panel, at);
+        multiply_chunk(p, q, &chunk, &next, c);
+        chunk = next;
     }
 }
 
@@ -682,7 +712,10 @@ static void reserve_states(struct rnn *p, int threads)
         reserve(p, s->direction == DLB_RNN_SUM && !s->train ? s->t * s->mb * s->dhc : 0);
     p->x_elements =
         dlb_round_up(p->merge * rows_own * blocks_own * s->gates * p->lanes, LINE);
-    p->group_blocks = p->together * dlb_max(1, GROUP_BLOCKS / (rows_own * p->together));
+    /* Enough for a call; and where channels are cut as much as fits, since each part of
+     * the rows is read once a group. */
+    int64_t group = p->kc < s->dhc ? GROUP_CUT / (s->gates * p->lanes) : GROUP_BLOCKS;
+    p->group_blocks = p->together * dlb_max(1, group / (rows_own * p->together));
     p->z_elements = dlb_round_up(rows_own * p->group_blocks * s->gates * p->lanes, LINE);
     p->x = reserve(p, threads * p->x_elements);
     p->z = reserve(p, threads * p->z_elements);
@@ -717,8 +750,6 @@ enum dlb_status dlb_rnn_plan(const struct dlb_rnn_shape *shape,
     p->merge = tile[DLB_RNN_TILE_MERGE];
     p->block_rows = dlb_rnn_block_rows(shape, target, p->nv);
     p->fetch_panel = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_PANEL;
-    p->steps_ahead =
-        tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_AHEAD ? STEPS_AHEAD : 0;
     p->grid = dlb_rnn_grid_make(shape, tile[DLB_RNN_TILE_SPLIT], target->threads,
                                 p->lanes, p->nv);
     p->blocks = dlb_rnn_blocks(shape, p->lanes);
