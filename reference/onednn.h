@@ -96,7 +96,7 @@ dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
 
 /*
  * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
- * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
+ * src_iter and src_iter_c may be NULL: zeros.  The states of cells are LSTM's only.
  */
 struct dlb_onednn_rnn {
     dnnl_alg_kind_t cell;
@@ -125,6 +125,10 @@ dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_
 void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, char *name,
                         size_t bytes);
 
+/* Makes the elements of an operand in bind, from the canonical tensors. */
+typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
+                                int64_t elements, float *data);
+
 /*
  * One operand of a plan: memory that its steps share.  Each use of it is a view in the
  * layout that the primitive wants; all uses are of the same elements in the same order.
@@ -135,8 +139,6 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
  * makes of the tensors.
  */
-typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
-                                int64_t elements, float *data);
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;

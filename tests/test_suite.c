@@ -336,7 +336,7 @@ static void test_print(void **state)
     dlb_suites_print(out);
     fclose(out);
     assert_non_null(
-        strstr(text, "configs/resnet50.csv          20 problems,  53 layers,"));
+        strstr(text, "configs/resnet50.csv              20 problems,  53 layers,"));
     assert_null(strstr(text, "line"));
     free(text);
 }

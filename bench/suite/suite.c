@@ -298,7 +298,7 @@ void dlb_suites_print(FILE *out)
         double flops = 0;
         int64_t layers = 0;
         if (dlb_suite_read(paths.gl_pathv[i], NULL, &suite, &error)) {
-            fprintf(out, "configs/%-20s %s\n", base, error.text);
+            fprintf(out, "configs/%-24s %s\n", base, error.text);
             continue;
         }
         for (int j = 0; j < suite.cases_n; j++) {
@@ -306,7 +306,7 @@ void dlb_suites_print(FILE *out)
             layers += one->count;
             flops += (double)one->count * one->entry->op->flops(&one->problem);
         }
-        fprintf(out, "configs/%-20s %3d problems, %3" PRId64 " layers, %9.3f GFLOP\n",
+        fprintf(out, "configs/%-24s %3d problems, %3" PRId64 " layers, %9.3f GFLOP\n",
                 base, suite.cases_n, layers, flops * 1e-9);
         dlb_suite_release(&suite);
     }

@@ -81,4 +81,10 @@ static inline void dlb_share(int64_t n, int rank, int size, int64_t *begin, int6
     *end = *begin + base + (rank < extra);
 }
 
+/* Mean over largest share of n > 0 items among so many workers, at most 1. */
+static inline double dlb_share_balance(int64_t n, int64_t workers)
+{
+    return (double)n / (double)(dlb_div_up(n, workers) * workers);
+}
+
 #endif

@@ -62,4 +62,9 @@ struct dlb_brgemm_kernels {
 /* The kernels of a usable ISA. */
 const struct dlb_brgemm_kernels *dlb_brgemm_kernels(enum dlb_isa isa);
 
+/* For models of cost: cycles of one step of k in a register tile whose operands are in
+ * L1, with two FMA and two loads a cycle and four cycles from one FMA of a chain to the
+ * next. */
+double dlb_brgemm_step_cycles(int mr, int nv);
+
 #endif

@@ -47,11 +47,6 @@ int64_t dlb_conv_rows(const struct dlb_conv_shape *s,
     return dlb_div_up(s->mb * s->oh * s->ow, candidate->tile[DLB_CONV_TILE_MR]);
 }
 
-static double share_balance(int64_t n, int64_t workers)
-{
-    return (double)n / (double)(dlb_div_up(n, workers) * workers);
-}
-
 struct dlb_conv_grid dlb_conv_grid_make(int split, int threads, int64_t rows,
                                         int64_t panels)
 {
@@ -66,7 +61,7 @@ struct dlb_conv_grid dlb_conv_grid_make(int split, int threads, int64_t rows,
             continue;
         struct dlb_conv_grid grid = {threads / columns, columns, 0};
         grid.balance =
-            share_balance(rows, grid.rows) * share_balance(panels, grid.columns);
+            dlb_share_balance(rows, grid.rows) * dlb_share_balance(panels, grid.columns);
         if (grid.balance > best.balance)
             best = grid;
     }
@@ -372,14 +367,6 @@ const char *dlb_conv_refuse(const struct dlb_problem *problem,
     return reason ? reason : refuse_prefetch(&s, target, c);
 }
 
-/* Cycles of one step of k in a register tile whose operands are in L1: two FMA, two loads
- * a cycle, four cycles from one FMA to the next of its chain. */
-static double step_cycles(int mr, int nv)
-{
-    double fma = mr * nv / 2.0, loads = (mr + nv) / 2.0;
-    return fmax(fmax(fma, loads), 4) + 0.04 * loads;
-}
-
 struct cost {
     double cycles; /* of all threads together, in the register tiles */
     double calls;
@@ -396,7 +383,7 @@ static struct cost row_cost(const struct dlb_conv_shape *s, const struct dlb_can
     bool by_class =
         c->algorithm == DLB_CONV_DIRECT_ROW || c->algorithm == DLB_CONV_IM2COL;
     if (c->algorithm == DLB_CONV_GEMM_1X1) {
-        cost.cycles = step_cycles(mr, nv) * depth + CALL_CYCLES + mr * nv;
+        cost.cycles = dlb_brgemm_step_cycles(mr, nv) * depth + CALL_CYCLES + mr * nv;
         cost.calls = 1;
         return cost;
     }
@@ -420,7 +407,7 @@ static struct cost row_cost(const struct dlb_conv_shape *s, const struct dlb_can
             taps = (double)s->kw;
         }
         double entries = by_class ? khs : taps * khs;
-        cost.cycles += step_cycles(width, nv) * depth * taps * khs +
+        cost.cycles += dlb_brgemm_step_cycles(width, nv) * depth * taps * khs +
                        ENTRY_CYCLES * entries + ranges * (CALL_CYCLES + width * nv);
         cost.calls += ranges;
         x = next;
