@@ -69,8 +69,8 @@ DLB_INLINE void step_moments(const float *src, int64_t ld, int n, int lanes, vec
 {
     vec x[STEP], sum[STEP];
     DLB_UNROLL
-    for (int i = 0; i < n; i++)
-        sum[i] = x[i] = load(src + i * ld, lanes);
+    for (int i = 0; i < STEP; i++)
+        sum[i] = x[i] = i < n ? load(src + i * ld, lanes) : v_zero();
     DLB_UNROLL
     for (int half = n / 2; half > 0; half /= 2)
         DLB_UNROLL
