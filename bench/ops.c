@@ -1,6 +1,7 @@
 #include "ops.h"
 
 #include "ops/attention.h"
+#include "ops/batchnorm.h"
 #include "ops/conv.h"
 #include "ops/rnn.h"
 
@@ -11,6 +12,7 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_lstm, &dlb_reference_lstm, "deepbench_lstm.csv"},
     {&dlb_op_gru, &dlb_reference_gru, "deepbench_gru.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
+    {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

@@ -96,7 +96,7 @@ dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
 
 /*
  * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
- * src_iter, src_iter_c and bias may be NULL: zeros.  The states of cells are LSTM's only.
+ * src_iter and src_iter_c may be NULL: zeros.  The states of cells are LSTM's only.
  */
 struct dlb_onednn_rnn {
     dnnl_alg_kind_t cell;
@@ -110,6 +110,13 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine);
 
+/* Forward; src and dst in the layout of data, flags of dnnl_normalization_flags_t. */
+dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
+                                      unsigned flags, float epsilon,
+                                      const struct dlb_onednn_md *data,
+                                      const_dnnl_primitive_attr_t attributes,
+                                      dnnl_engine_t engine);
+
 /*
  * Name of a layout in the field's letters: letters are those of the logical dims in
  * order ("nchw"), the result is for example nhwc, nChw16c or OIhw16i16o; "opaque" for a
@@ -117,6 +124,10 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
  */
 void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, char *name,
                         size_t bytes);
+
+/* Makes the elements of an operand in bind, from the canonical tensors. */
+typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
+                                int64_t elements, float *data);
 
 /*
  * One operand of a plan: memory that its steps share.  Each use of it is a view in the
@@ -128,8 +139,6 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
  * (DLB_ONEDNN_OWN): what one step leaves to another, a workspace, or, with fill, what bind
  * makes of the tensors.
  */
-typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *tensor,
-                                int64_t elements, float *data);
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;
@@ -161,6 +170,9 @@ struct dlb_onednn_recipe {
     int operands_n, steps_n;
     struct dlb_onednn_operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct dlb_onednn_step step[DLB_ONEDNN_STEPS_MAX];
+    /* NULL, or what run does to the tensors (tensors_n) after the last step. */
+    int tensors_n;
+    void (*finish)(const struct dlb_problem *problem, void *const *tensor);
 };
 
 /*

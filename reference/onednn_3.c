@@ -177,3 +177,13 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
         desc_of(rnn->weights_layer), desc_of(rnn->weights_iter), desc_of(rnn->bias),
         desc_of(rnn->dst), desc_of(rnn->dst_iter), dnnl_rnn_flags_undef, attributes);
 }
+
+dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
+                                      unsigned flags, float epsilon,
+                                      const struct dlb_onednn_md *data,
+                                      const_dnnl_primitive_attr_t attributes,
+                                      dnnl_engine_t engine)
+{
+    return dnnl_batch_normalization_forward_primitive_desc_create(
+        pd, engine, pass, data->desc, data->desc, epsilon, flags, attributes);
+}

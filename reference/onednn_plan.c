@@ -38,6 +38,9 @@ struct onednn_plan {
     int operands_n, steps_n;
     struct operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct step step[DLB_ONEDNN_STEPS_MAX];
+    void (*finish)(const struct dlb_problem *problem, void *const *tensor);
+    int tensors_n; /* for finish */
+    void *tensor[DLB_TENSORS_MAX];
     dnnl_status_t run_status;
 };
 
@@ -95,6 +98,7 @@ static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
     dnnl_status_t code = dnnl_success;
     (void)team;
     omp_set_num_threads(plan->threads);
+    memcpy(self->tensor, tensor, (size_t)self->tensors_n * sizeof *tensor);
     for (int i = 0; i < self->operands_n && !code; i++)
         code = bind_operand(self, &self->operand[i], tensor);
     for (int i = 0; i < self->steps_n && !code; i++)
@@ -118,6 +122,8 @@ static void onednn_run(struct dlb_plan *plan, const struct dlb_team *team)
         code = dnnl_stream_wait(self->stream);
     if (code)
         self->run_status = code;
+    else if (self->finish)
+        self->finish(&self->problem, self->tensor);
 }
 
 static enum dlb_status onednn_fetch(struct dlb_plan *plan, const struct dlb_team *team,
@@ -365,6 +371,8 @@ enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
     self->engine = recipe->engine;
     recipe->engine = NULL;
     self->problem = *recipe->problem;
+    self->finish = recipe->finish;
+    self->tensors_n = recipe->tensors_n;
     self->plan.class = &onednn_class;
     self->plan.threads = recipe->threads;
     snprintf(self->plan.version, sizeof self->plan.version, "%s", dlb_onednn_version());

@@ -27,4 +27,8 @@ enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb
                                      int threads, int formulation, struct dlb_plan **plan,
                                      struct dlb_error *error);
 
+enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                     int threads, int formulation, struct dlb_plan **plan,
+                                     struct dlb_error *error);
+
 #endif

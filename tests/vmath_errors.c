@@ -15,7 +15,7 @@ const struct dlb_vmath_case dlb_vmath_cases[DLB_VMATH_CASES] = {
      -INFINITY},
     {"exp_fast", exp, offsetof(struct dlb_vmath_kernels, exp_fast), 5.4, -INFINITY, 88,
      -86.98997F},
-    {"tanh", tanh, offsetof(struct dlb_vmath_kernels, tanh), 2, -INFINITY, INFINITY,
+    {"tanh", tanh, offsetof(struct dlb_vmath_kernels, tanh), 2.02, -INFINITY, INFINITY,
      -INFINITY},
     {"sigmoid", sigmoid, offsetof(struct dlb_vmath_kernels, sigmoid), 2.5, -INFINITY,
      INFINITY, -88.37627F},

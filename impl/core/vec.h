@@ -163,10 +163,28 @@ DLB_INLINE float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
 }
+/* The low, or the high, halves of a and b, lane by lane in turn. */
+DLB_INLINE vec v_zip_low(vec a, vec b)
+{
+    const __m512i order =
+        _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+DLB_INLINE vec v_zip_high(vec a, vec b)
+{
+    const __m512i order =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return _mm512_permutex2var_ps(a, order, b);
+}
 /* The largest lane; unspecified where one is NaN. */
 DLB_INLINE float v_max_lanes(vec a)
 {
     return _mm512_reduce_max_ps(a);
+}
+/* Bit i is set where lane i is > 0; NaN is not. */
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -282,11 +300,38 @@ DLB_INLINE float v_sum(vec a)
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
+/* Lane j of row[i] and lane i of row[j] change places; VLEN rows. */
+DLB_INLINE void v_transpose(vec *row)
+{
+    __m256 pair[8], four[8];
+    DLB_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+    }
+    DLB_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m256d a = _mm256_castps_pd(pair[i / 2 * 4 + i % 2]),
+                b = _mm256_castps_pd(pair[i / 2 * 4 + i % 2 + 2]);
+        four[i / 2 * 4 + i % 2 * 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+        four[i / 2 * 4 + i % 2 * 2 + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+    }
+    DLB_UNROLL
+    for (int i = 0; i < 4; i++) {
+        row[i] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
+        row[i + 4] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
+    }
+}
 DLB_INLINE float v_max_lanes(vec a)
 {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm256_movemask_ps(
+        _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -403,10 +448,22 @@ DLB_INLINE float v_sum(vec a)
     a = _mm_add_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
+DLB_INLINE vec v_zip_low(vec a, vec b)
+{
+    return _mm_unpacklo_ps(a, b);
+}
+DLB_INLINE vec v_zip_high(vec a, vec b)
+{
+    return _mm_unpackhi_ps(a, b);
+}
 DLB_INLINE float v_max_lanes(vec a)
 {
     a = _mm_max_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
 }
 DLB_INLINE void v_stream_fence(void)
 {
@@ -521,9 +578,22 @@ DLB_INLINE float v_sum(vec a)
 {
     return vaddvq_f32(a);
 }
+DLB_INLINE vec v_zip_low(vec a, vec b)
+{
+    return vzip1q_f32(a, b);
+}
+DLB_INLINE vec v_zip_high(vec a, vec b)
+{
+    return vzip2q_f32(a, b);
+}
 DLB_INLINE float v_max_lanes(vec a)
 {
     return vmaxvq_f32(a);
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgtzq_f32(a), bit));
 }
 DLB_INLINE void v_stream_fence(void) {}
 
@@ -638,9 +708,23 @@ DLB_INLINE float v_sum(vec a)
 {
     return a;
 }
+DLB_INLINE vec v_zip_low(vec a, vec b)
+{
+    (void)b;
+    return a;
+}
+DLB_INLINE vec v_zip_high(vec a, vec b)
+{
+    (void)a;
+    return b;
+}
 DLB_INLINE float v_max_lanes(vec a)
 {
     return a;
+}
+DLB_INLINE unsigned v_positive(vec a)
+{
+    return a > 0;
 }
 DLB_INLINE void v_stream_fence(void) {}
 
@@ -704,6 +788,35 @@ DLB_INLINE vec v_fma_memory(vec a, const float *p, vec c)
     return v_fma(a, v_load(p), c);
 #endif
 }
+
+#if !defined(DLB_TARGET_AVX2)
+/* One of the log2(VLEN) passes of v_transpose: the perfect shuffle of all lanes. */
+DLB_INLINE void v_shuffle_(vec *row)
+{
+    vec out[VLEN];
+    DLB_UNROLL
+    for (int i = 0; i < VLEN / 2; i++) {
+        out[2 * i] = v_zip_low(row[i], row[i + VLEN / 2]);
+        out[2 * i + 1] = v_zip_high(row[i], row[i + VLEN / 2]);
+    }
+    DLB_UNROLL
+    for (int i = 0; i < VLEN; i++)
+        row[i] = out[i];
+}
+
+/* Lane j of row[i] and lane i of row[j] change places; VLEN rows. */
+DLB_INLINE void v_transpose(vec *row)
+{
+    if (VLEN > 1)
+        v_shuffle_(row);
+    if (VLEN > 2)
+        v_shuffle_(row);
+    if (VLEN > 4)
+        v_shuffle_(row);
+    if (VLEN > 8)
+        v_shuffle_(row);
+}
+#endif
 
 DLB_INLINE void v_prefetch(const void *p)
 {

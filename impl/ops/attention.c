@@ -10,7 +10,6 @@
 #include <string.h>
 
 enum { DIM_MAX = 1 << 24, HEAD_MAX = 1 << 16, UNSET = DLB_DIM_UNSET };
-static const int64_t elements_max = INT64_C(1) << 40;
 
 static const char *const masks[DLB_ATTENTION_MASKS] = {
     [DLB_ATTENTION_NONE] = "none",
@@ -49,43 +48,11 @@ enum { DERIVED = sizeof derived / sizeof *derived };
  * deviation of SPREAD^2 / 3 for any d, so that some keys matter much more than others. */
 #define SPREAD 2.0f
 
-static enum dlb_status check_ranges(const int64_t *d, struct dlb_error *error)
-{
-    for (int i = 0; i < DLB_ATTENTION_DIMS; i++)
-        if (d[i] != UNSET && (d[i] < dims[i].min || d[i] > dims[i].max))
-            return dlb_fail(error, DLB_INVALID,
-                            "%s%lld is out of range (%s); accepted: %lld to %lld.",
-                            dims[i].key, (long long)d[i], dims[i].meaning,
-                            (long long)dims[i].min, (long long)dims[i].max);
-    return DLB_OK;
-}
-
-static int attention_tensors(const struct dlb_problem *problem,
-                             struct dlb_tensor *tensor);
-
-static enum dlb_status check_elements(const struct dlb_problem *problem,
-                                      struct dlb_error *error)
-{
-    struct dlb_tensor tensor[DLB_TENSORS_MAX];
-    int tensors = attention_tensors(problem, tensor);
-    for (int i = 0; i < tensors; i++) {
-        int64_t elements = 1;
-        for (int axis = 0; axis < tensor[i].rank; axis++)
-            if (__builtin_mul_overflow(elements, tensor[i].dim[axis], &elements) ||
-                elements > elements_max)
-                return dlb_fail(error, DLB_INVALID,
-                                "The tensor %s would hold more than 2^40 elements; make "
-                                "its dims smaller.",
-                                tensor[i].name);
-    }
-    return DLB_OK;
-}
-
 static enum dlb_status attention_complete(struct dlb_problem *problem,
                                           struct dlb_error *error)
 {
     int64_t *d = problem->dim;
-    enum dlb_status status = check_ranges(d, error);
+    enum dlb_status status = dlb_op_check_ranges(&dlb_op_attention, problem, error);
     if (status)
         return status;
     for (int i = 0; i < DERIVED; i++) {
@@ -109,7 +76,7 @@ static enum dlb_status attention_complete(struct dlb_problem *problem,
             "hk1 or hk%lld.",
             (long long)d[DLB_ATTENTION_HK], (long long)d[DLB_ATTENTION_HQ],
             (long long)d[DLB_ATTENTION_HQ]);
-    return check_elements(problem, error);
+    return dlb_op_check_elements(&dlb_op_attention, problem, error);
 }
 
 static bool attention_dim_needed(const struct dlb_problem *problem, int dim)

@@ -1,5 +1,9 @@
 /*
  * attention_internal.h - what the files of attention share.
+ *
+ * The queries of all heads of a group that share a key/value head are the rows of one
+ * problem: row f = i * group + r is query i of the group's head r, so that rows see ever
+ * more keys under a causal mask.
  */
 #ifndef DLB_OPS_ATTENTION_INTERNAL_H
 #define DLB_OPS_ATTENTION_INTERNAL_H
@@ -7,11 +11,62 @@
 #include "ops/attention.h"
 
 /* Search space (attention_space.c). */
-enum dlb_attention_algorithm { DLB_ATTENTION_ONLINE, DLB_ATTENTION_ALGORITHMS };
-enum dlb_attention_tile { DLB_ATTENTION_TILES = 1 };
+enum dlb_attention_algorithm {
+    DLB_ATTENTION_ONLINE, /* panels of queries against blocks of keys */
+    DLB_ATTENTION_DECODE, /* few queries, one by one along the rows of K and V */
+    DLB_ATTENTION_ALGORITHMS
+};
+enum dlb_attention_tile {
+    DLB_ATTENTION_TILE_NR,    /* queries in a panel, the width of a register tile */
+    DLB_ATTENTION_TILE_QB,    /* queries in a block */
+    DLB_ATTENTION_TILE_KB,    /* keys in a block, at most */
+    DLB_ATTENTION_TILE_PACK,  /* enum dlb_attention_pack */
+    DLB_ATTENTION_TILE_SPLIT, /* parts of the keys that are worked on side by side */
+    DLB_ATTENTION_TILES
+};
+/* Most panels in a block of queries. */
+enum { DLB_ATTENTION_PANELS_MAX = 32 };
+enum dlb_attention_pack { DLB_ATTENTION_PACK_NONE = 1, DLB_ATTENTION_PACK_COPY };
 
 extern const char *const dlb_attention_algorithms[DLB_ATTENTION_ALGORITHMS];
 extern const struct dlb_tile_def dlb_attention_tiles[DLB_ATTENTION_TILES];
+
+/*
+ * The work as units: for each key/value head of each sequence its blocks of queries, for
+ * each of them the parts of the keys.  Rows are cut into panels, panels into blocks.
+ * Blocks are numbered from both ends inwards, so that long and short ones of a causal mask
+ * follow each other; each thread gets a run of units of about equal cost.
+ */
+struct dlb_attention_work {
+    int lanes;
+    int64_t heads;           /* mb * hk */
+    int64_t rows;            /* of a head: sq * group */
+    int64_t vectors, panels; /* of a head; decode: one panel */
+    int64_t blocks;          /* of a head */
+    int64_t parts;           /* of the keys */
+};
+struct dlb_attention_unit {
+    int64_t head, block, part;
+    int64_t panel_begin, panel_end;
+    int64_t key_begin, key_end; /* of the part, mask aside */
+};
+void dlb_attention_work_get(const struct dlb_attention_shape *shape,
+                            const struct dlb_target *target,
+                            const struct dlb_candidate *candidate,
+                            struct dlb_attention_work *work);
+void dlb_attention_unit_get(const struct dlb_attention_shape *shape,
+                            const struct dlb_attention_work *work, int64_t number,
+                            struct dlb_attention_unit *unit);
+
+/* Rows of a panel of a head: [*begin, *end), on (returned) vectors. */
+int dlb_attention_panel_rows(const struct dlb_attention_work *work, int64_t panel,
+                             int64_t *begin, int64_t *end);
+
+/* Fills first[threads + 1]: thread t works on the units [first[t], first[t+1]).  Returns
+ * mean over largest share of the cost, at most 1. */
+double dlb_attention_share(const struct dlb_attention_shape *shape,
+                           const struct dlb_attention_work *work, int threads,
+                           int64_t *first);
 
 void dlb_attention_enumerate(const struct dlb_problem *problem,
                              const struct dlb_target *target, dlb_candidate_fn *emit,
@@ -32,5 +87,44 @@ enum dlb_status dlb_attention_plan(const struct dlb_problem *problem,
                                    const struct dlb_target *target,
                                    const struct dlb_candidate *candidate,
                                    struct dlb_plan **plan, struct dlb_error *error);
+
+/* A plan of either algorithm; what the runners of units (below) read of it. */
+struct dlb_attention_plan {
+    struct dlb_plan plan;
+    struct dlb_attention_shape s;
+    struct dlb_attention_work work;
+    enum dlb_isa isa;
+    int algorithm;
+    int64_t kb;     /* keys in a block, at most */
+    bool copy;      /* K and V are copied by blocks */
+    int64_t *first; /* units of the threads */
+    const float *q, *k, *v, *mask;
+    float *dst, *logsum;
+    int64_t scratch_elements; /* of one thread, whole cache lines */
+    float *scratch;
+    /* [head][part][row] of dv sums, maximum and sum of exponentials each, before they are
+     * merged; NULL with one part. */
+    float *partial;
+};
+
+/* A row's result, not yet divided by its sum, is handed on: dst and logsum of it, or its
+ * partial.  dlb_attention_row is its place in units of rows of q and dst. */
+int64_t dlb_attention_row(const struct dlb_attention_shape *shape, int64_t head,
+                          int64_t row);
+float *dlb_attention_partial(const struct dlb_attention_plan *plan, int64_t head,
+                             int64_t part, int64_t row);
+void dlb_attention_logsum(const struct dlb_attention_plan *plan, int64_t head,
+                          int64_t row, float maximum, float sum);
+
+/* The sums of a row become its result; zeros where no key is seen, whatever they are. */
+void dlb_attention_divide(float *o, int64_t n, float sum);
+
+/* The algorithms: elements of scratch that a thread needs, and one unit of work. */
+struct dlb_attention_runner {
+    int64_t (*scratch)(const struct dlb_attention_plan *plan);
+    void (*run)(const struct dlb_attention_plan *plan,
+                const struct dlb_attention_unit *unit, float *scratch);
+};
+extern const struct dlb_attention_runner dlb_attention_online, dlb_attention_decode;
 
 #endif

@@ -7,7 +7,6 @@
 #include "ops/conv_internal.h"
 
 enum { DIM_MAX = 1 << 24, KERNEL_MAX = 1 << 16, UNSET = DLB_DIM_UNSET };
-static const int64_t elements_max = INT64_C(1) << 40;
 
 static const struct dlb_dim_def dims[DLB_CONV_DIMS] = {
     [DLB_CONV_G] = {"g", 1, DIM_MAX, 1, "groups"},
@@ -55,17 +54,6 @@ static void set_if_unset(int64_t *value, int64_t fallback)
 {
     if (unset(*value))
         *value = fallback;
-}
-
-static enum dlb_status check_ranges(const int64_t *d, struct dlb_error *error)
-{
-    for (int i = 0; i < DLB_CONV_DIMS; i++)
-        if (!unset(d[i]) && (d[i] < dims[i].min || d[i] > dims[i].max))
-            return dlb_fail(error, DLB_INVALID,
-                            "%s%lld is out of range (%s); accepted: %lld to %lld.",
-                            dims[i].key, (long long)d[i], dims[i].meaning,
-                            (long long)dims[i].min, (long long)dims[i].max);
-    return DLB_OK;
 }
 
 /* The first part of the axis that was named, or AXIS_PARTS. */
@@ -163,30 +151,10 @@ static enum dlb_status complete_axis(int64_t *d, const struct axis *axis,
     return DLB_OK;
 }
 
-static int conv_tensors(const struct dlb_problem *problem, struct dlb_tensor *tensor);
-
-static enum dlb_status check_elements(const struct dlb_problem *problem,
-                                      struct dlb_error *error)
-{
-    struct dlb_tensor tensor[DLB_TENSORS_MAX];
-    int tensors = conv_tensors(problem, tensor);
-    for (int i = 0; i < tensors; i++) {
-        int64_t elements = 1;
-        for (int axis = 0; axis < tensor[i].rank; axis++)
-            if (__builtin_mul_overflow(elements, tensor[i].dim[axis], &elements) ||
-                elements > elements_max)
-                return dlb_fail(error, DLB_INVALID,
-                                "The tensor %s would hold more than 2^40 elements; make "
-                                "its dims smaller.",
-                                tensor[i].name);
-    }
-    return DLB_OK;
-}
-
 static enum dlb_status conv_complete(struct dlb_problem *problem, struct dlb_error *error)
 {
     int64_t *d = problem->dim;
-    enum dlb_status status = check_ranges(d, error);
+    enum dlb_status status = dlb_op_check_ranges(&dlb_op_conv, problem, error);
     if (status)
         return status;
     if (unset(d[DLB_CONV_IC]))
@@ -207,9 +175,9 @@ static enum dlb_status conv_complete(struct dlb_problem *problem, struct dlb_err
         if ((status = complete_axis(d, &axes[i], error)))
             return status;
     /* What was derived must be in range as well, or it could not be written. */
-    if ((status = check_ranges(d, error)))
+    if ((status = dlb_op_check_ranges(&dlb_op_conv, problem, error)))
         return status;
-    return check_elements(problem, error);
+    return dlb_op_check_elements(&dlb_op_conv, problem, error);
 }
 
 /* True, and *written without these dims, when the text without them means the same. */
@@ -325,12 +293,7 @@ static int conv_tensors(const struct dlb_problem *problem, struct dlb_tensor *te
 
 static double conv_bytes(const struct dlb_problem *problem)
 {
-    struct dlb_tensor tensor[DLB_TENSORS_MAX];
-    int tensors = conv_tensors(problem, tensor);
-    double bytes = 0;
-    for (int i = 0; i < tensors; i++)
-        bytes += sizeof(float) * (double)dlb_tensor_elements(&tensor[i]);
-    return bytes;
+    return dlb_op_tensor_bytes(&dlb_op_conv, problem);
 }
 
 static int64_t conv_reduction(const struct dlb_problem *problem)

@@ -1,0 +1,174 @@
+/*
+ * Attention of few queries: bound by reading K and V, so nothing is packed.
+ *
+ *   s[r][j] = q[r] . k[j];  p = exp(s - m);  o[r] = factor[r] o[r] + sum of p[r][j] v[j]
+ *
+ * Shapes    q [R][d], K [keys][d], V [keys][dv] as rows, s [R][keys], o [R][dv]
+ * Units     elements
+ * Tiles     scores: R queries x CHAINS/R keys, vectors along d; values: R queries x
+ *           CHAINS/R vectors of columns.  R is 1, 2 or 4
+ * Work items and barriers   none: one call, one thread
+ * Scratch   none
+ * Cost      2*R*keys*(d + dv) flops; d + dv elements are read a key
+ * Numerics  scores: one chain of FMA a lane, then the sum of the lanes; values: one chain
+ *           of FMA in the order of the keys
+ * Errors    none; sizes are the caller's
+ * Source    none
+ */
+#include "ops/attention_decode_kernels.h"
+
+#include "core/vec.h"
+#include "core/vmath_inline.h"
+
+#include <math.h>
+
+/* Independent sums: what hides the latency of FMA on two pipes. */
+enum { CHAINS = 8, ROWS_MAX = DLB_ATTENTION_DECODE_MAX };
+
+DLB_INLINE void dots(const struct dlb_attention_decode *g, int64_t j, int rows, int keys)
+{
+    vec acc[CHAINS][ROWS_MAX];
+    const float *k[CHAINS];
+    DLB_UNROLL
+    for (int t = 0; t < keys; t++) {
+        k[t] = g->b + (j + t) * g->b_ld;
+        DLB_UNROLL
+        for (int r = 0; r < rows; r++)
+            acc[t][r] = v_zero();
+    }
+    int64_t c = 0;
+    for (; c + VLEN <= g->n; c += VLEN) {
+        vec q[ROWS_MAX];
+        DLB_UNROLL
+        for (int r = 0; r < rows; r++)
+            q[r] = v_loadu(g->q + r * g->q_ld + c);
+        DLB_UNROLL
+        for (int t = 0; t < keys; t++) {
+            vec key = v_loadu(k[t] + c);
+            DLB_UNROLL
+            for (int r = 0; r < rows; r++)
+                acc[t][r] = v_fma(key, q[r], acc[t][r]);
+        }
+    }
+    int left = (int)(g->n - c);
+    if (left)
+        DLB_UNROLL
+    for (int t = 0; t < keys; t++) {
+        vec key = v_load_n(k[t] + c, left);
+        DLB_UNROLL
+        for (int r = 0; r < rows; r++)
+            acc[t][r] = v_fma(key, v_load_n(g->q + r * g->q_ld + c, left), acc[t][r]);
+    }
+    DLB_UNROLL
+    for (int t = 0; t < keys; t++)
+        DLB_UNROLL
+    for (int r = 0; r < rows; r++)
+        g->s[r * g->s_ld + j + t] = v_sum(acc[t][r]);
+}
+
+DLB_INLINE void scores(const struct dlb_attention_decode *g, int rows)
+{
+    const int keys = CHAINS / rows;
+    int64_t j = 0;
+    for (; j + keys <= g->keys; j += keys)
+        dots(g, j, rows, keys);
+    for (; j < g->keys; j++)
+        dots(g, j, rows, 1);
+}
+
+/* Columns c … c + vectors*VLEN-1; of a tail only the first n of one vector. */
+DLB_INLINE void weigh(const struct dlb_attention_decode *g, int64_t c, int rows,
+                      int vectors, int n)
+{
+    vec acc[ROWS_MAX][CHAINS];
+    DLB_UNROLL
+    for (int r = 0; r < rows; r++)
+        DLB_UNROLL
+    for (int i = 0; i < vectors; i++) {
+        const float *o = g->o + r * g->o_ld + c + i * VLEN;
+        acc[r][i] = v_mul(n ? v_load_n(o, n) : v_loadu(o), v_set1(g->factor[r]));
+    }
+    const float *row = g->b + c;
+    for (int64_t j = 0; j < g->keys; j++, row += g->b_ld) {
+        vec p[ROWS_MAX];
+        DLB_UNROLL
+        for (int r = 0; r < rows; r++)
+            p[r] = v_set1(g->s[r * g->s_ld + j]);
+        DLB_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            vec value = n ? v_load_n(row, n) : v_loadu(row + i * VLEN);
+            DLB_UNROLL
+            for (int r = 0; r < rows; r++)
+                acc[r][i] = v_fma(p[r], value, acc[r][i]);
+        }
+    }
+    DLB_UNROLL
+    for (int r = 0; r < rows; r++)
+        DLB_UNROLL
+    for (int i = 0; i < vectors; i++) {
+        float *o = g->o + r * g->o_ld + c + i * VLEN;
+        if (n)
+            v_store_n(o, acc[r][i], n);
+        else
+            v_storeu(o, acc[r][i]);
+    }
+}
+
+DLB_INLINE void values(const struct dlb_attention_decode *g, int rows)
+{
+    const int vectors = CHAINS / rows;
+    int64_t c = 0;
+    for (; c + vectors * VLEN <= g->n; c += vectors * VLEN)
+        weigh(g, c, rows, vectors, 0);
+    for (; c + VLEN <= g->n; c += VLEN)
+        weigh(g, c, rows, 1, 0);
+    if (c < g->n)
+        weigh(g, c, rows, 1, (int)(g->n - c));
+}
+
+static float softmax(float *s, int64_t keys, float *maximum, float *sum)
+{
+    float lanes[VLEN];
+    const float old = *maximum;
+    vec top = v_set1(old), total = v_zero();
+    for (; keys % VLEN; keys++)
+        s[keys] = -INFINITY;
+    for (int64_t j = 0; j < keys; j += VLEN)
+        top = v_max(top, v_load(s + j));
+    *maximum = v_max_lanes(top);
+    top = v_set1(*maximum);
+    for (int64_t j = 0; j < keys; j += VLEN) {
+        vec p = v_exp_fast(v_sub(v_load(s + j), top));
+        v_store(s + j, p);
+        total = v_add(total, p);
+    }
+    v_storeu(lanes, v_exp_fast(v_set1(old - *maximum)));
+    *sum = *sum * lanes[0] + v_sum(total);
+    return lanes[0];
+}
+
+/* clang-format off */
+#define ROWS(T) T(1) T(2) T(4)
+/* clang-format on */
+
+#define ROWS_FUNCTIONS(rows)                                                             \
+    static void scores_##rows(const struct dlb_attention_decode *call)                   \
+    {                                                                                    \
+        scores(call, rows);                                                              \
+    }                                                                                    \
+    static void values_##rows(const struct dlb_attention_decode *call)                   \
+    {                                                                                    \
+        values(call, rows);                                                              \
+    }
+ROWS(ROWS_FUNCTIONS)
+
+#define SCORES_ENTRY(rows) [rows] = scores_##rows,
+#define VALUES_ENTRY(rows) [rows] = values_##rows,
+
+extern const struct dlb_attention_decode_kernels DLB_NAME(dlb_attention_decode);
+const struct dlb_attention_decode_kernels DLB_NAME(dlb_attention_decode) = {
+    .lanes = VLEN,
+    .scores = {ROWS(SCORES_ENTRY)},
+    .values = {ROWS(VALUES_ENTRY)},
+    .softmax = softmax,
+};

@@ -1,0 +1,211 @@
+/*
+ * Native batchnorm: every candidate against the definition over the awkward shapes, and
+ * what fills do not reach: variance 0, cancellation, NaN and infinity.
+ */
+#include "ops/batchnorm.h"
+#include "reference.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "operator_check.h"
+
+static const char *const cases[] = {
+    "mb1ic1ih1",                        /* sizes of 1 */
+    "mb1ic16ih1relu1",                  /* one element a channel */
+    "mb7ic17ih1relu1",                  /* planes of one pixel, pairs over images */
+    "mb12ic5ih1",                       /* and an even number of them */
+    "mb2ic3ih5iw7relu1",                /* primes */
+    "mb3ic7ih3scale0relu1",             /* below the vector */
+    "mb2ic8ih4shift0",                  /* the vector itself */
+    "mb2ic9ih4iw3scale0shift0relu1",    /* above it */
+    "mb1ic15ih6relu1",                  /* below AVX-512's */
+    "mb2ic17ih8iw9relu1",               /* above it */
+    "mb2ic33ih7iw11relu1",              /* lines of channels, not whole; odd planes */
+    "mb1ic64ih13iw5",                   /* blocks of channels */
+    "mb2ic48ih6iw5relu1layout-nhwc",    /* either layout alone */
+    "mb2ic40ih5iw5relu1layout-blocked", /* padded channels */
+    "mb1ic16ih40iw30relu1",             /* many tiles */
+};
+
+static void candidates_agree(enum dlb_pass pass)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_true(dlb_check_native(&dlb_reference_batchnorm, cases[i], pass) > 0);
+}
+
+static void inference_agrees_with_the_definition(void **state)
+{
+    (void)state;
+    candidates_agree(DLB_FWD);
+}
+
+static void training_agrees_with_the_definition(void **state)
+{
+    (void)state;
+    candidates_agree(DLB_FWD_TRAIN);
+}
+
+static void bad_tiles_are_refused(void **state)
+{
+    (void)state;
+    dlb_check_refusals(&dlb_op_batchnorm, "mb2ic64ih30", DLB_FWD_TRAIN);
+    dlb_check_refusals(&dlb_op_batchnorm, "mb2ic64ih30", DLB_FWD);
+}
+
+/* Operands of one problem, outputs first as NaN. */
+struct operands {
+    struct dlb_problem problem;
+    int tensors;
+    struct dlb_tensor tensor[DLB_TENSORS_MAX];
+    void *data[DLB_TENSORS_MAX];
+    double *value[DLB_TENSORS_MAX]; /* by the definition */
+};
+
+static int64_t elements_of(const struct operands *o, int t)
+{
+    return dlb_tensor_elements(&o->tensor[t]);
+}
+
+static struct operands operands_make(const char *descriptor, enum dlb_pass pass)
+{
+    struct operands o = {.problem =
+                             dlb_check_problem(&dlb_op_batchnorm, descriptor, pass)};
+    o.tensors = dlb_op_batchnorm.tensors(&o.problem, o.tensor);
+    for (int t = 0; t < o.tensors; t++) {
+        int64_t n = elements_of(&o, t);
+        float *data = o.data[t] = dlb_alloc((size_t)n * sizeof *data);
+        o.value[t] = malloc((size_t)(n + 1) * sizeof **o.value);
+        assert_true(data && o.value[t]);
+        for (int64_t i = 0; i < n; i++)
+            data[i] = dlb_role_written(o.tensor[t].role)
+                          ? NAN
+                          : (float)(dlb_hash((uint64_t)t, (uint64_t)i) >> 40) * 0x1p-24f;
+    }
+    return o;
+}
+
+static void operands_release(struct operands *o)
+{
+    for (int t = 0; t < o->tensors; t++) {
+        dlb_free(o->data[t]);
+        free(o->value[t]);
+    }
+}
+
+static void check_each(struct operands *o,
+                       void (*fn)(void *context, struct dlb_plan *plan, const char *what))
+{
+    dlb_check_define(&dlb_reference_batchnorm, &o->problem, o->data, o->value);
+    dlb_check_each(&dlb_op_batchnorm, &o->problem, fn, o);
+    operands_release(o);
+}
+
+static void check_constant(void *context, struct dlb_plan *plan, const char *what)
+{
+    struct operands *o = context;
+    const float *dst = o->data[DLB_BATCHNORM_DST], *beta = o->data[DLB_BATCHNORM_BETA],
+                *src = o->data[DLB_BATCHNORM_SRC], *mean = o->data[DLB_BATCHNORM_MEAN],
+                *variance = o->data[DLB_BATCHNORM_VARIANCE];
+    int64_t channels = elements_of(o, DLB_BATCHNORM_BETA);
+    dlb_check_run(plan, o->data);
+    for (int64_t i = 0; i < elements_of(o, DLB_BATCHNORM_DST); i++)
+        if (dst[i] != beta[i % channels])
+            fail_msg("%s: dst[%d] is %.9g, not beta", what, (int)i, (double)dst[i]);
+    for (int64_t c = 0; c < channels; c++)
+        if (variance[c] != 0 || mean[c] != src[c])
+            fail_msg("%s: variance %.9g", what, (double)variance[c]);
+}
+
+/* A constant that has no short sum: the variance is 0 all the same. */
+static void variance_0_gives_beta(void **state)
+{
+    (void)state;
+    struct operands o = operands_make("mb3ic19ih8iw5", DLB_FWD_TRAIN);
+    float *src = o.data[DLB_BATCHNORM_SRC];
+    for (int64_t i = 0; i < elements_of(&o, DLB_BATCHNORM_SRC); i++)
+        src[i] = (float)(1 << i % 19);
+    check_each(&o, check_constant);
+}
+
+/* u (|mean| / deviation) of cancellation is in src itself; ten times that is not. */
+static void check_cancellation(void *context, struct dlb_plan *plan, const char *what)
+{
+    struct operands *o = context;
+    dlb_check_run(plan, o->data);
+    for (int t = DLB_BATCHNORM_DST; t <= DLB_BATCHNORM_VARIANCE; t++) {
+        const float *got = o->data[t];
+        for (int64_t i = 0; i < elements_of(o, t); i++) {
+            double expected = o->value[t][i];
+            double bound = t == DLB_BATCHNORM_DST    ? 0.02
+                           : t == DLB_BATCHNORM_MEAN ? 4e-7 * expected
+                                                     : 1e-3 * expected;
+            if (!(fabs(got[i] - expected) <= bound))
+                fail_msg("%s: %s[%d] is %.9g, expected %.9g", what, o->tensor[t].name,
+                         (int)i, (double)got[i], expected);
+        }
+    }
+}
+
+static void small_variance_survives_a_large_mean(void **state)
+{
+    (void)state;
+    struct operands o = operands_make("mb2ic24ih17iw16", DLB_FWD_TRAIN);
+    float *src = o.data[DLB_BATCHNORM_SRC];
+    for (int64_t i = 0; i < elements_of(&o, DLB_BATCHNORM_SRC); i++)
+        src[i] = 10000 + src[i];
+    check_each(&o, check_cancellation);
+}
+
+static void check_nan(void *context, struct dlb_plan *plan, const char *what)
+{
+    struct operands *o = context;
+    dlb_check_run(plan, o->data);
+    for (int t = DLB_BATCHNORM_DST; t < o->tensors; t++) {
+        const float *got = o->data[t];
+        for (int64_t i = 0; i < elements_of(o, t); i++) {
+            double expected = o->value[t][i];
+            /* Parts are joined by differences, so an infinite mean may become NaN. */
+            bool same = isnan(expected)   ? isnan(got[i])
+                        : isinf(expected) ? got[i] == expected ||
+                                                (t > DLB_BATCHNORM_DST && isnan(got[i]))
+                                          : fabs(got[i] - expected) < 1e-4;
+            if (!same)
+                fail_msg("%s: %s[%d] is %g, expected %g", what, o->tensor[t].name, (int)i,
+                         (double)got[i], expected);
+        }
+    }
+}
+
+/* In training NaN and infinity fill their channel with NaN, and no other channel. */
+static void nan_and_infinity_propagate(void **state)
+{
+    (void)state;
+    for (int pass = DLB_FWD; pass <= DLB_FWD_TRAIN; pass++)
+        for (int position = 0; position < 40; position += 13) {
+            struct operands o = operands_make("mb1ic20ih8iw5relu1", pass);
+            float *src = o.data[DLB_BATCHNORM_SRC];
+            src[position * 20 + 3] = NAN;
+            src[position * 20 + 7] = INFINITY;
+            src[position * 20 + 19] = -INFINITY;
+            check_each(&o, check_nan);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(inference_agrees_with_the_definition, dlb_check_close),
+        cmocka_unit_test_teardown(training_agrees_with_the_definition, dlb_check_close),
+        cmocka_unit_test(bad_tiles_are_refused),
+        cmocka_unit_test_teardown(variance_0_gives_beta, dlb_check_close),
+        cmocka_unit_test_teardown(small_variance_survives_a_large_mean, dlb_check_close),
+        cmocka_unit_test_teardown(nan_and_infinity_propagate, dlb_check_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
