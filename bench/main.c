@@ -71,11 +71,35 @@ static int with_topology(const struct dlb_options *options)
     return status ? fail(&error, DLB_EXIT_USAGE) : DLB_EXIT_OK;
 }
 
+/* The keys of an operator's shapes, as their values are written. */
+static void list_dims(const struct dlb_op *op)
+{
+    printf("  passes    ");
+    for (int pass = 0; pass < DLB_PASS_COUNT; pass++)
+        if (op->passes & 1u << pass)
+            printf("%s ", dlb_pass_names[pass]);
+    printf("\n");
+    for (int d = 0; d < op->dims_n; d++) {
+        const struct dlb_dim_def *def = &op->dims[d];
+        printf("  %-9s %s", def->key, def->meaning);
+        for (int v = 0; def->names && v <= def->max; v++)
+            printf("%s%s-%s", v ? ", " : ": ", def->key, def->names[v]);
+        printf("\n");
+    }
+}
+
 static void list_ops(void)
 {
-    for (int i = 0; i < dlb_operators_n; i++)
-        printf("%-10s %s (default suite %s)\n", dlb_operators[i].op->name,
-               dlb_operators[i].op->summary, dlb_operators[i].suite);
+    for (int i = 0; i < dlb_operators_n; i++) {
+        char shape[DLB_SHAPE_MAX] = "";
+        struct dlb_suite suite = {0};
+        printf("%s: %s\n", dlb_operators[i].op->name, dlb_operators[i].op->summary);
+        if (!dlb_suite_read_default(&dlb_operators[i], &suite, NULL))
+            dlb_descriptor_format(dlb_operators[i].op, &suite.cases[0].problem, shape);
+        printf("  suite     %s, of shapes as %s\n", dlb_operators[i].suite, shape);
+        dlb_suite_release(&suite);
+        list_dims(dlb_operators[i].op);
+    }
 }
 
 static void list_tiles(void)

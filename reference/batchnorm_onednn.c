@@ -32,6 +32,12 @@ static dnnl_format_tag_t tag_of(enum dlb_batchnorm_layout layout)
                                                                     : dnnl_nChw8c;
 }
 
+static unsigned flags_of(const struct dlb_batchnorm_shape *s)
+{
+    return (s->train ? 0 : dnnl_use_global_stats) | (s->scale ? dnnl_use_scale : 0) |
+           (s->shift ? dnnl_use_shift : 0) | (s->relu ? dnnl_fuse_norm_relu : 0);
+}
+
 static void update_running(const struct dlb_problem *problem, void *const *tensor)
 {
     struct dlb_batchnorm_shape s;
@@ -116,14 +122,6 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
     };
     struct dlb_onednn_md image = {0};
     const dnnl_dims_t dims = {s.mb, s.ic, s.ih, s.iw};
-    const struct dlb_onednn_batchnorm batchnorm = {
-        .data = &image,
-        .epsilon = (float)DLB_BATCHNORM_EPSILON,
-        .train = s.train,
-        .scale = s.scale,
-        .shift = s.shift,
-        .relu = s.relu,
-    };
     dnnl_primitive_attr_t attributes = NULL;
     enum dlb_status status = DLB_OK;
 
@@ -136,8 +134,10 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code)
-        code = dlb_onednn_batchnorm_pd(&recipe.step[0].pd, &batchnorm, attributes,
-                                       recipe.engine);
+        code = dlb_onednn_batchnorm_pd(
+            &recipe.step[0].pd, s.train ? dnnl_forward_training : dnnl_forward_inference,
+            flags_of(&s), (float)DLB_BATCHNORM_EPSILON, &image, attributes,
+            recipe.engine);
     if (code)
         status = dlb_onednn_fail(error, code, "make a batch normalisation");
     else

@@ -110,15 +110,10 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine);
 
-/* Forward; src and dst in the layout of data.  With relu and train the primitive wants a
- * workspace. */
-struct dlb_onednn_batchnorm {
-    const struct dlb_onednn_md *data;
-    float epsilon;
-    bool train, scale, shift, relu;
-};
-dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd,
-                                      const struct dlb_onednn_batchnorm *batchnorm,
+/* Forward; src and dst in the layout of data, flags of dnnl_normalization_flags_t. */
+dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
+                                      unsigned flags, float epsilon,
+                                      const struct dlb_onednn_md *data,
                                       const_dnnl_primitive_attr_t attributes,
                                       dnnl_engine_t engine);
 

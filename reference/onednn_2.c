@@ -170,19 +170,14 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 
-dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd,
-                                      const struct dlb_onednn_batchnorm *batchnorm,
+dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
+                                      unsigned flags, float epsilon,
+                                      const struct dlb_onednn_md *data,
                                       const_dnnl_primitive_attr_t attributes,
                                       dnnl_engine_t engine)
 {
-    unsigned flags = (batchnorm->train ? 0 : dnnl_use_global_stats) |
-                     (batchnorm->scale ? dnnl_use_scale : 0) |
-                     (batchnorm->shift ? dnnl_use_shift : 0) |
-                     (batchnorm->relu ? dnnl_fuse_norm_relu : 0);
-    dnnl_prop_kind_t kind =
-        batchnorm->train ? dnnl_forward_training : dnnl_forward_inference;
     dnnl_batch_normalization_desc_t desc;
     dnnl_status_t code = dnnl_batch_normalization_forward_desc_init(
-        &desc, kind, &batchnorm->data->desc, batchnorm->epsilon, flags);
+        &desc, pass, &data->desc, epsilon, flags);
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }

@@ -178,18 +178,12 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
         desc_of(rnn->dst), desc_of(rnn->dst_iter), dnnl_rnn_flags_undef, attributes);
 }
 
-dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd,
-                                      const struct dlb_onednn_batchnorm *batchnorm,
+dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
+                                      unsigned flags, float epsilon,
+                                      const struct dlb_onednn_md *data,
                                       const_dnnl_primitive_attr_t attributes,
                                       dnnl_engine_t engine)
 {
-    unsigned flags = (batchnorm->train ? 0 : dnnl_use_global_stats) |
-                     (batchnorm->scale ? dnnl_use_scale : 0) |
-                     (batchnorm->shift ? dnnl_use_shift : 0) |
-                     (batchnorm->relu ? dnnl_fuse_norm_relu : 0);
-    dnnl_prop_kind_t kind =
-        batchnorm->train ? dnnl_forward_training : dnnl_forward_inference;
     return dnnl_batch_normalization_forward_primitive_desc_create(
-        pd, engine, kind, batchnorm->data->desc, batchnorm->data->desc,
-        batchnorm->epsilon, flags, attributes);
+        pd, engine, pass, data->desc, data->desc, epsilon, flags, attributes);
 }

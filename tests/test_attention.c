@@ -184,6 +184,10 @@ static void mask_fill_leaves_a_key_to_each_query(void **state)
         op->fill(&problem, DLB_ATTENTION_MASK_BUFFER, DLB_FILL_EXACT, 1, begin,
                  dlb_min(N, begin + 50), again);
     assert_memory_equal(mask, again, sizeof mask);
+    problem = problem_of("hq2sq60sk1d3mask-buffer");
+    op->fill(&problem, DLB_ATTENTION_MASK_BUFFER, DLB_FILL_DENSE, 1, 0, 120, mask);
+    for (int i = 0; i < 120; i++)
+        assert_true(mask[i] >= -1);
 }
 
 int main(void)

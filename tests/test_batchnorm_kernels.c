@@ -6,6 +6,7 @@
 #include "reference.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -197,12 +198,92 @@ static void nan_and_infinity_propagate(void **state)
         }
 }
 
+/* Teams of more threads than pools of tests have, on threads of its own. */
+enum { TEAM = 6 };
+struct player {
+    struct dlb_team team;
+    struct dlb_plan *plan;
+    struct operands *operands;
+};
+
+static void *play(void *context)
+{
+    const struct player *player = context;
+    struct dlb_plan *plan = player->plan;
+    plan->class->bind(plan, player->operands->data, &player->team, NULL);
+    plan->class->run(plan, &player->team);
+    dlb_team_barrier(&player->team);
+    plan->class->fetch(plan, &player->team, NULL);
+    return NULL;
+}
+
+static void run_on_threads(struct operands *o, struct dlb_plan *plan)
+{
+    struct dlb_barrier barrier;
+    struct player player[TEAM];
+    pthread_t thread[TEAM];
+    dlb_barrier_init(&barrier);
+    for (int rank = 0; rank < plan->threads; rank++) {
+        player[rank] = (struct player){{rank, plan->threads, &barrier}, plan, o};
+        assert_int_equal(pthread_create(&thread[rank], NULL, play, &player[rank]), 0);
+    }
+    for (int rank = 0; rank < plan->threads; rank++)
+        assert_int_equal(pthread_join(thread[rank], NULL), 0);
+}
+
+struct grids {
+    struct operands *operands;
+    struct dlb_target target;
+    int run;
+};
+
+static bool check_grid(void *context, const struct dlb_candidate *candidate)
+{
+    struct grids *grids = context;
+    struct operands *o = grids->operands;
+    struct dlb_plan *plan = NULL;
+    struct dlb_error error = {""};
+    if (dlb_op_batchnorm.refuse(&o->problem, &grids->target, candidate))
+        return true;
+    if (dlb_op_batchnorm.plan(&o->problem, &grids->target, candidate, &plan, &error))
+        fail_msg("%s", error.text);
+    run_on_threads(o, plan);
+    dlb_plan_release(plan);
+    for (int t = DLB_BATCHNORM_DST; t < o->tensors; t++) {
+        float *got = o->data[t];
+        for (int64_t i = 0; i < elements_of(o, t); i++) {
+            if (!(fabs(got[i] - o->value[t][i]) < 1e-5))
+                fail_msg("%s[%d] is %.9g, expected %.9g with split %d, ic %d",
+                         o->tensor[t].name, (int)i, (double)got[i], o->value[t][i],
+                         candidate->tile[2], candidate->tile[1]);
+            got[i] = NAN;
+        }
+    }
+    grids->run++;
+    return true;
+}
+
+/* Columns of the grid have different numbers of blocks, and meet the same barriers. */
+static void grids_of_threads_agree(void **state)
+{
+    (void)state;
+    for (int threads = 4; threads <= TEAM; threads += 2) {
+        struct operands o = operands_make("mb4ic75ih17iw9relu1", DLB_FWD_TRAIN);
+        struct grids grids = {&o, {dlb_isa_best(), threads, 2048, 8192, 8192}, 0};
+        dlb_check_define(&dlb_reference_batchnorm, &o.problem, o.data, o.value);
+        dlb_op_batchnorm.enumerate(&o.problem, &grids.target, check_grid, &grids);
+        assert_true(grids.run > 0);
+        operands_release(&o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(inference_agrees_with_the_definition, dlb_check_close),
         cmocka_unit_test_teardown(training_agrees_with_the_definition, dlb_check_close),
         cmocka_unit_test(bad_tiles_are_refused),
+        cmocka_unit_test(grids_of_threads_agree),
         cmocka_unit_test_teardown(variance_0_gives_beta, dlb_check_close),
         cmocka_unit_test_teardown(small_variance_survives_a_large_mean, dlb_check_close),
         cmocka_unit_test_teardown(nan_and_infinity_propagate, dlb_check_close),

@@ -169,9 +169,8 @@ static void shapes_survive_being_written(void **state)
         const struct dlb_operator *entry = &dlb_operators[i];
         struct dlb_suite suite = {0};
         struct dlb_error error = {""};
-        char path[4096], text[DLB_SHAPE_MAX];
-        snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, entry->suite);
-        if (dlb_suite_read(path, entry, &suite, &error) ||
+        char text[DLB_SHAPE_MAX];
+        if (dlb_suite_read_default(entry, &suite, &error) ||
             dlb_suite_add(entry, shape_of(entry), &suite, &error))
             fail_msg("%s", error.text);
         assert_true(suite.cases_n > 1);

@@ -241,6 +241,7 @@ enum mistake {
     WRONG_HEAD,
     VALUE_SWAPPED,
     STALE_SUM, /* the sum of weights misses the last one */
+    ROUGH_EXP, /* every other weight is 1e-5 too large */
 };
 
 static void float_row(const struct fixture *f, enum mistake mistake, int64_t n, int64_t h,
@@ -267,6 +268,8 @@ static void float_row(const struct fixture *f, enum mistake mistake, int64_t n, 
     }
     for (int64_t j = 0; j < keys; j++) {
         score[j] = expf(score[j] - (mistake == NO_MAXIMUM ? 0 : most));
+        if (mistake == ROUGH_EXP && j % 2)
+            score[j] *= 1 + 1e-5f;
         total += mistake == STALE_SUM && j == keys - 1 && j ? 0 : score[j];
     }
     if (f->s.train)
@@ -402,6 +405,8 @@ static void bound_finds_mistakes(void **state)
         {NO_MAXIMUM, "no maximum", "mb1hq2sq30d64", 24},
         {WRONG_HEAD, "a wrong head", "mb1hq4hk2sq3d8", 1},
         {VALUE_SWAPPED, "values swapped", "mb1hq2sq20sk300d64", 1},
+        {ROUGH_EXP, "a rough exp", "mb1hq2sq20sk2d1", 1},
+        {ROUGH_EXP, "a rough exp", "mb1hq2sq20sk2d64", 1},
         {STALE_SUM, "a sum of weights without the last", "mb1hq2sq20sk300d64", 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -227,6 +227,7 @@ static const struct {
     {"resnet50_v1.5", 23, 53, 8.17},
     {"vgg16", 9, 13, 30.69},
     {"mobilenet_v1", 19, 27, 1.135},
+    {"resnet50_batchnorm", 9, 53, 0},
     {"smoke", 8, 8, 0},
     {"bert", 12, 216, 0},
     {"llama_attention", 8, 248, 0},
@@ -335,7 +336,7 @@ static void test_print(void **state)
     dlb_suites_print(out);
     fclose(out);
     assert_non_null(
-        strstr(text, "configs/resnet50.csv          20 problems,  53 layers,"));
+        strstr(text, "configs/resnet50.csv              20 problems,  53 layers,"));
     assert_null(strstr(text, "line"));
     free(text);
 }

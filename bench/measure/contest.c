@@ -126,13 +126,13 @@ static enum dlb_status note_trial(void *context, const struct dlb_candidate *can
     return dlb_run_trial(contest->session->run, &trial, error);
 }
 
-/* What the search may take of the contest's time: two thirds of what measuring leaves. */
+/* What the search may take of the contest's time: half of what measuring leaves. */
 static double search_seconds(const struct contest *contest)
 {
     double left = (contest->deadline_ns - dlb_clock_ns()) * 1e-9;
     double fixed =
         dlb_session_fixed_seconds(contest->session, contest->item, contest->station);
-    return fmax(0.1, fmax(left - fixed, left / 2) * 2 / 3);
+    return fmax(0.1, fmax(left - fixed, left / 2) / 2);
 }
 
 /* An even share of the time that is left, by the work that is left. */
@@ -406,7 +406,10 @@ static enum dlb_status write_row(struct contest *contest, const struct side *sid
     };
     if (entry.measured && measured->noisy && entry.outcome == DLB_OUTCOME_OK) {
         entry.outcome = DLB_OUTCOME_NOISY;
-        entry.reason = "too few clean samples could be had: the machine was disturbed";
+        entry.reason =
+            measured->contaminated_frac > DLB_MUCH_DISTURBED
+                ? "too few clean samples could be had: the machine was disturbed"
+                : "too few samples could be had in the time; give more with --budget";
     }
     dlb_row_fill(contest->session, contest->item, contest->station, &entry, &row);
     enum dlb_status status =

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double default_sweep_budget = 210, naive_gflops = 0.3;
+static const double default_sweep_budget = 260, naive_gflops = 0.3;
 
 bool dlb_session_stopped(const struct dlb_session *session)
 {
@@ -41,7 +41,7 @@ double dlb_session_fixed_seconds(const struct dlb_session *session,
     int arms = session->impl[DLB_IMPL_NATIVE] + session->impl[DLB_IMPL_ONEDNN] +
                session->impl[DLB_IMPL_NAIVE] +
                (session->options->sweep && session->impl[DLB_IMPL_NATIVE]);
-    return checks + arms * (0.05 + fmax(0.4, 16 * once));
+    return checks + arms * (0.05 + fmax(0.4, 24 * once));
 }
 
 /* What the ceilings, or the noise floor, of one thread set may take of the budget. */

@@ -99,12 +99,9 @@ static enum dlb_status take_operator(struct dlb_session *session, const char *wo
         }
         return DLB_OK;
     }
-    char path[4096];
     if (options->suite)
-        snprintf(path, sizeof path, "%s", options->suite);
-    else
-        snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, entry->suite);
-    return dlb_suite_read(path, entry, &session->suite, error);
+        return dlb_suite_read(options->suite, entry, &session->suite, error);
+    return dlb_suite_read_default(entry, &session->suite, error);
 }
 
 static enum dlb_status read_cases(struct dlb_session *session, struct dlb_error *error)

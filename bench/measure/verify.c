@@ -170,7 +170,8 @@ static enum dlb_status judge(const struct dlb_expected *expected, enum dlb_fill_
         enum dlb_status status = compare(pool, compare_share, &comparison, &found, error);
         if (status)
             return status;
-        if (kind == DLB_FILL_DENSE) {
+        /* A mask that may be either where it hangs by a rounding is off by a whole 1. */
+        if (kind == DLB_FILL_DENSE && tensor->role == DLB_OUTPUT) {
             check->max_abs_err = fmax(check->max_abs_err, found.max_abs);
             check->max_rel_err = fmax(check->max_rel_err, found.max_rel);
             check->bound = fmax(check->bound, found.max_bound);

@@ -187,6 +187,14 @@ enum dlb_status dlb_suite_read(const char *file, const struct dlb_operator *only
     return status;
 }
 
+enum dlb_status dlb_suite_read_default(const struct dlb_operator *entry,
+                                       struct dlb_suite *suite, struct dlb_error *error)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/configs/%s", DLBENCH_SOURCE_DIR, entry->suite);
+    return dlb_suite_read(path, entry, suite, error);
+}
+
 enum dlb_status dlb_suite_add(const struct dlb_operator *owner, const char *shape,
                               struct dlb_suite *suite, struct dlb_error *error)
 {
@@ -298,7 +306,7 @@ void dlb_suites_print(FILE *out)
         double flops = 0;
         int64_t layers = 0;
         if (dlb_suite_read(paths.gl_pathv[i], NULL, &suite, &error)) {
-            fprintf(out, "configs/%-20s %s\n", base, error.text);
+            fprintf(out, "configs/%-24s %s\n", base, error.text);
             continue;
         }
         for (int j = 0; j < suite.cases_n; j++) {
@@ -306,7 +314,7 @@ void dlb_suites_print(FILE *out)
             layers += one->count;
             flops += (double)one->count * one->entry->op->flops(&one->problem);
         }
-        fprintf(out, "configs/%-20s %3d problems, %3" PRId64 " layers, %9.3f GFLOP\n",
+        fprintf(out, "configs/%-24s %3d problems, %3" PRId64 " layers, %9.3f GFLOP\n",
                 base, suite.cases_n, layers, flops * 1e-9);
         dlb_suite_release(&suite);
     }

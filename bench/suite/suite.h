@@ -31,6 +31,10 @@ struct dlb_suite {
 enum dlb_status dlb_suite_read(const char *file, const struct dlb_operator *only,
                                struct dlb_suite *suite, struct dlb_error *error);
 
+/* The same with the operator's default suite in configs/. */
+enum dlb_status dlb_suite_read_default(const struct dlb_operator *entry,
+                                       struct dlb_suite *suite, struct dlb_error *error);
+
 /* Appends one case from a descriptor (--shape). */
 enum dlb_status dlb_suite_add(const struct dlb_operator *owner, const char *shape,
                               struct dlb_suite *suite, struct dlb_error *error);

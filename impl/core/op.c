@@ -1,5 +1,7 @@
 #include "core/op.h"
 
+#include <math.h>
+
 static const int64_t elements_max = INT64_C(1) << 40;
 
 const char *const dlb_pass_names[DLB_PASS_COUNT] = {"fwd", "fwd_train", "bwd_data",
@@ -64,4 +66,35 @@ double dlb_op_tensor_bytes(const struct dlb_op *op, const struct dlb_problem *pr
     for (int i = 0; i < tensors; i++)
         bytes += sizeof(float) * (double)dlb_tensor_elements(&tensor[i]);
     return bytes;
+}
+
+struct choice {
+    const struct dlb_op *op;
+    const struct dlb_problem *problem;
+    const struct dlb_target *target;
+    struct dlb_candidate *best;
+    double least;
+};
+
+static bool choose(void *context, const struct dlb_candidate *candidate)
+{
+    static const struct dlb_rates unmeasured;
+    struct choice *choice = context;
+    const struct dlb_op *op = choice->op;
+    if (op->refuse(choice->problem, choice->target, candidate))
+        return true;
+    double estimate =
+        op->estimate(choice->problem, choice->target, &unmeasured, candidate);
+    if (estimate < choice->least) {
+        choice->least = estimate;
+        *choice->best = *candidate;
+    }
+    return true;
+}
+
+void dlb_op_fallback(const struct dlb_op *op, const struct dlb_problem *problem,
+                     const struct dlb_target *target, struct dlb_candidate *candidate)
+{
+    struct choice choice = {op, problem, target, candidate, INFINITY};
+    op->enumerate(problem, target, choose, &choice);
 }

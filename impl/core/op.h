@@ -180,4 +180,9 @@ enum dlb_status dlb_op_check_elements(const struct dlb_op *op,
 /* For bytes(): all elements of all tensors. */
 double dlb_op_tensor_bytes(const struct dlb_op *op, const struct dlb_problem *problem);
 
+/* The legal candidate of the least estimate without measured rates: op->fallback of an
+ * operator whose model is all it knows. */
+void dlb_op_fallback(const struct dlb_op *op, const struct dlb_problem *problem,
+                     const struct dlb_target *target, struct dlb_candidate *candidate);
+
 #endif

@@ -300,15 +300,27 @@ DLB_INLINE float v_sum(vec a)
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
-DLB_INLINE vec v_zip_low(vec a, vec b)
+/* Lane j of row[i] and lane i of row[j] change places; VLEN rows. */
+DLB_INLINE void v_transpose(vec *row)
 {
-    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b),
-                                  0x20);
-}
-DLB_INLINE vec v_zip_high(vec a, vec b)
-{
-    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b),
-                                  0x31);
+    __m256 pair[8], four[8];
+    DLB_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+    }
+    DLB_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m256d a = _mm256_castps_pd(pair[i / 2 * 4 + i % 2]),
+                b = _mm256_castps_pd(pair[i / 2 * 4 + i % 2 + 2]);
+        four[i / 2 * 4 + i % 2 * 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+        four[i / 2 * 4 + i % 2 * 2 + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+    }
+    DLB_UNROLL
+    for (int i = 0; i < 4; i++) {
+        row[i] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
+        row[i + 4] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
+    }
 }
 DLB_INLINE float v_max_lanes(vec a)
 {
@@ -777,6 +789,7 @@ DLB_INLINE vec v_fma_memory(vec a, const float *p, vec c)
 #endif
 }
 
+#if !defined(DLB_TARGET_AVX2)
 /* One of the log2(VLEN) passes of v_transpose: the perfect shuffle of all lanes. */
 DLB_INLINE void v_shuffle_(vec *row)
 {
@@ -803,6 +816,7 @@ DLB_INLINE void v_transpose(vec *row)
     if (VLEN > 8)
         v_shuffle_(row);
 }
+#endif
 
 DLB_INLINE void v_prefetch(const void *p)
 {

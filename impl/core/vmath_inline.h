@@ -51,29 +51,52 @@ DLB_INLINE vec v_exp(vec x)
     return v_ldexp(v_exp_reduced_(r, 1), n);
 }
 
+enum { V_EXP_MANY = 8 };
+
 /*
- * e^x of x <= 88, for the weights of a softmax: 0 for x < -86.99, where e^x comes near the
- * subnormal numbers, -inf included; no subnormal occurs.  1 for x = 0.
+ * e^x of x <= 88 for n vectors at once (1 … V_EXP_MANY), in place, for the weights of a
+ * softmax: 0 for x < -86.99, where e^x comes near the subnormal numbers, -inf included; no
+ * subnormal occurs.  1 for x = 0.  Step by step for all of them, since a processor looks
+ * ahead over few chains of this length.
  */
+DLB_INLINE void v_exp_fast_many(vec *x, int n)
+{
+    static const float power[] = {0x1.573a22p-4f, 0x1.555a7ep-2f, 0x1.fffdc6p-1f,
+                                  0x1.fffff6p+0f, 2};
+    vec t[V_EXP_MANY], r[V_EXP_MANY];
+    DLB_UNROLL
+    for (int i = 0; i < n; i++)
+        x[i] = v_max(v_set1(-87.3f), x[i]);
+    /* The power is 2^(n - 1), the polynomial's double makes up for it: n = -126 gives 0. */
+    DLB_UNROLL
+    for (int i = 0; i < n; i++)
+        t[i] = v_fma(x[i], v_set1(V_LOG2_E), v_set1(V_POW2 - 1));
+    DLB_UNROLL
+    for (int i = 0; i < n; i++)
+        r[i] = v_sub(t[i], v_set1(V_POW2 - 1));
+    /* In one constant ln 2 is wrong by 2^-29 of n: an FMA has no other error. */
+    DLB_UNROLL
+    for (int i = 0; i < n; i++)
+        r[i] = V_FMA ? v_fma(r[i], v_set1(-(V_LN2_HIGH + V_LN2_LOW)), x[i])
+                     : v_fma(r[i], v_set1(-V_LN2_LOW),
+                             v_fma(r[i], v_set1(-V_LN2_HIGH), x[i]));
+    DLB_UNROLL
+    for (int i = 0; i < n; i++)
+        x[i] = v_set1(0x1.0fa0dep-6f);
+    DLB_UNROLL
+    for (int k = 0; k < 5; k++)
+        DLB_UNROLL
+    for (int i = 0; i < n; i++)
+        x[i] = v_fma(x[i], r[i], v_set1(power[k]));
+    DLB_UNROLL
+    for (int i = 0; i < n; i++)
+        x[i] = v_mul(x[i], v_pow2(t[i]));
+}
+
 DLB_INLINE vec v_exp_fast(vec x)
 {
-    x = v_max(v_set1(-87.3f), x);
-    /* The power is 2^(n - 1), the polynomial's double makes up for it: n = -126 gives 0. */
-    vec t = v_fma(x, v_set1(V_LOG2_E), v_set1(V_POW2 - 1));
-    vec n = v_sub(t, v_set1(V_POW2 - 1));
-    vec r;
-    /* In one constant ln 2 is wrong by 2^-29 of n: an FMA has no other error. */
-    if (V_FMA)
-        r = v_fma(n, v_set1(-(V_LN2_HIGH + V_LN2_LOW)), x);
-    else
-        r = v_fma(n, v_set1(-V_LN2_LOW), v_fma(n, v_set1(-V_LN2_HIGH), x));
-    vec p = v_set1(0x1.0fa0dep-6f);
-    p = v_fma(p, r, v_set1(0x1.573a22p-4f));
-    p = v_fma(p, r, v_set1(0x1.555a7ep-2f));
-    p = v_fma(p, r, v_set1(0x1.fffdc6p-1f));
-    p = v_fma(p, r, v_set1(0x1.fffff6p+0f));
-    p = v_fma(p, r, v_set1(2));
-    return v_mul(p, v_pow2(t));
+    v_exp_fast_many(&x, 1);
+    return x;
 }
 
 /* tanh x; x itself where that is nearest, so -0 stays, and ±1 for ±inf. */

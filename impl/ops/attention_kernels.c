@@ -17,8 +17,8 @@
  * Cost      2*MR*NV*VLEN flops a step; a step loads NV vectors and MR elements.  An
  *           exponential is some 16 operations a vector: an eighth of the products' time at
  *           d = dv = 64
- * Numerics  one chain of FMA per element, in the order of k and of j.  Sums of P: SUMS
- *           chains a block
+ * Numerics  one chain of FMA per element, in the order of k and of j.  Sums of P: in the
+ *           order of j, by blocks
  * Errors    none; sizes are the caller's
  * Source    Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018
  */
@@ -29,6 +29,8 @@
 
 /* So many rows of K share a pointer: an address reaches p, p + ld and p + 2*ld. */
 enum { ROWS_PER_POINTER = 3, NV_MAX = DLB_ATTENTION_NV };
+/* Exponentials that are worked on together: what the registers hold. */
+enum { EXP_VECTORS = VREGS / 4 };
 enum { POINTERS = (DLB_ATTENTION_MR + ROWS_PER_POINTER - 1) / ROWS_PER_POINTER };
 
 /* acc[i][:] += element(i) * b[:], element(i) = a[i / share][i % share * row].  The loops
@@ -121,48 +123,42 @@ DLB_INLINE void values(const struct dlb_attention_product *g, const float *colum
     store_tile(c, acc, mr, nv);
 }
 
-/* Chains of sums, and so independent exponentials in flight, a column of vectors. */
-DLB_INLINE void softmax(const struct dlb_attention_softmax *g, int nv, int chains)
+/* s = exp(s - top) of some keys, added to sum. */
+DLB_INLINE void exp_keys(float *s, const vec *top, vec *sum, int keys, int nv)
 {
-    vec top[NV_MAX], sum[2][NV_MAX];
+    vec p[V_EXP_MANY];
+    DLB_UNROLL
+    for (int i = 0; i < keys * nv; i++)
+        p[i] = v_sub(v_load(s + i * VLEN), top[i % nv]);
+    v_exp_fast_many(p, keys * nv);
+    DLB_UNROLL
+    for (int i = 0; i < keys * nv; i++) {
+        v_store(s + i * VLEN, p[i]);
+        sum[i % nv] = v_add(sum[i % nv], p[i]);
+    }
+}
+
+DLB_INLINE void softmax(const struct dlb_attention_softmax *g, int nv, int together)
+{
+    vec top[NV_MAX], sum[NV_MAX];
     DLB_UNROLL
     for (int j = 0; j < nv; j++) {
         vec old = v_load(g->maximum + j * VLEN);
         top[j] = v_max(old, v_load(g->top + j * VLEN));
         v_store(g->maximum + j * VLEN, top[j]);
         v_store(g->factor + j * VLEN, v_exp_fast(v_sub(old, top[j])));
-        DLB_UNROLL
-        for (int u = 0; u < chains; u++)
-            sum[u][j] = v_zero();
+        sum[j] = v_zero();
     }
     float *s = g->s;
     int64_t keys = g->keys;
-    for (; keys >= chains; keys -= chains, s += chains * nv * VLEN) {
-        DLB_UNROLL
-        for (int u = 0; u < chains; u++)
-            DLB_UNROLL
-        for (int j = 0; j < nv; j++) {
-            float *at = s + (u * nv + j) * VLEN;
-            vec p = v_exp_fast(v_sub(v_load(at), top[j]));
-            v_store(at, p);
-            sum[u][j] = v_add(sum[u][j], p);
-        }
-    }
-    for (; keys > 0; keys--, s += nv * VLEN) {
-        DLB_UNROLL
-        for (int j = 0; j < nv; j++) {
-            vec p = v_exp_fast(v_sub(v_load(s + j * VLEN), top[j]));
-            v_store(s + j * VLEN, p);
-            sum[0][j] = v_add(sum[0][j], p);
-        }
-    }
+    for (; keys >= together; keys -= together, s += together * nv * VLEN)
+        exp_keys(s, top, sum, together, nv);
+    for (; keys > 0; keys--, s += nv * VLEN)
+        exp_keys(s, top, sum, 1, nv);
     DLB_UNROLL
     for (int j = 0; j < nv; j++) {
-        DLB_UNROLL
-        for (int u = 1; u < chains; u++)
-            sum[0][j] = v_add(sum[0][j], sum[u][j]);
         float *total = g->sum + j * VLEN;
-        v_store(total, v_fma(v_load(total), v_load(g->factor + j * VLEN), sum[0][j]));
+        v_store(total, v_fma(v_load(total), v_load(g->factor + j * VLEN), sum[j]));
     }
 }
 
@@ -314,7 +310,7 @@ TILES(TILE_FUNCTIONS)
 #define WIDTH_FUNCTIONS(nv)                                                              \
     static void softmax_##nv(const struct dlb_attention_softmax *call)                   \
     {                                                                                    \
-        softmax(call, nv, (nv) > 1 ? 1 : 2);                                             \
+        softmax(call, nv, EXP_VECTORS < (nv) ? 1 : EXP_VECTORS / (nv));                  \
     }                                                                                    \
     static void mask_##nv(float *s, const float *mask, int64_t keys, float *top)         \
     {                                                                                    \

@@ -297,20 +297,24 @@ const char *dlb_attention_refuse(const struct dlb_problem *problem,
     return refuse_split(&s, target, c);
 }
 
-/* Cycles of one step in a register tile, as two FMA and two loads a cycle and four cycles
- * from one FMA to the next of its chain allow. */
-static double step_cycles(double mr, int nv)
+/* Cycles of one step in a register tile: two FMA a cycle, and four cycles from one FMA to
+ * the next of its chain.  Loads hinder a little when they are more than the FMA's cycles;
+ * where the registers do not hold all vectors of B one is loaded with each FMA. */
+static double step_cycles(double mr, int nv, int registers)
 {
-    double fma = mr * nv / 2, loads = (mr + nv) / 2;
-    return fmax(fmax(fma, loads), 4) + 0.04 * loads;
+    double fma = mr * nv / 2, loads = mr + nv;
+    if (ceil(mr) * nv + nv >= registers)
+        loads += mr - 1;
+    return fmax(fmax(fma, loads / 2), 4) + 0.15 * fmax(0, loads - fma);
 }
 
 /* Cycles of rows x depth in tiles of nv vectors, with what a tile costs beside its steps. */
-static double product_cycles(double rows, double depth, int mr, int nv)
+static double product_cycles(double rows, double depth, int mr, int nv, int registers)
 {
-    static const double TILE_CYCLES = 8;
+    static const double TILE_CYCLES = 16;
     double tiles = ceil(rows / mr);
-    return tiles * (depth * step_cycles(rows / tiles, nv) + TILE_CYCLES) + rows * nv;
+    return tiles * (depth * step_cycles(rows / tiles, nv, registers) + TILE_CYCLES) +
+           rows * nv;
 }
 
 static double online_cycles(const struct dlb_attention_shape *s,
@@ -318,10 +322,11 @@ static double online_cycles(const struct dlb_attention_shape *s,
                             const struct dlb_candidate *c,
                             const struct dlb_attention_work *w)
 {
-    static const double EXP_CYCLES = 7, MASK_CYCLES = 6, TRANSPOSE_CYCLES = 5,
-                        CALL_CYCLES = 60, COPY_CYCLES = 2, FAR_CYCLES = 0.5;
+    static const double EXP_CYCLES = 6, MASK_CYCLES = 6, TRANSPOSE_CYCLES = 4,
+                        CALL_CYCLES = 60, COPY_CYCLES = 8, FAR_CYCLES = 0.3;
     const struct dlb_attention_kernels *kernels = dlb_attention_kernels(target->isa);
     const double kb = c->tile[DLB_ATTENTION_TILE_KB], row = (double)(s->d + s->dv);
+    const int registers = dlb_isa_registers(target->isa);
     const bool copied = c->tile[DLB_ATTENTION_TILE_PACK] == DLB_ATTENTION_PACK_COPY;
     double cycles = 0;
     for (int64_t block = 0; block < w->blocks; block++) {
@@ -336,15 +341,19 @@ static double online_cycles(const struct dlb_attention_shape *s,
                 continue;
             double blocks = ceil((double)seen / kb), keys = (double)seen / blocks;
             int mr = kernels->mr_max[nv];
-            double each = product_cycles(keys, (double)s->d, mr, nv) +
-                          product_cycles((double)s->dv, keys, mr, nv) +
+            double each = product_cycles(keys, (double)s->d, mr, nv, registers) +
+                          product_cycles((double)s->dv, keys, mr, nv, registers) +
                           keys * nv * EXP_CYCLES + CALL_CYCLES;
             if (s->mask == DLB_ATTENTION_BUFFER)
                 each += keys * nv * MASK_CYCLES;
-            /* Scores that leave L1 come back from L2, as do K and V. */
-            double near = sizeof(float) * nv * w->lanes * (keys + row);
-            if (near > 0.9 * (double)target->l1d_bytes)
-                each += keys * nv * FAR_CYCLES * 2;
+            /* Each tile of columns runs through the scores and a line of each value. */
+            double visits = keys * ceil((double)s->dv / mr) * FAR_CYCLES;
+            double scores = sizeof(float) * keys * nv * w->lanes,
+                   l1 = (double)target->l1d_bytes;
+            if (scores > 0.8 * l1)
+                each += visits * nv;
+            if (scores + keys * DLB_CACHE_LINE > 0.9 * l1)
+                each += visits;
             cycles += blocks * each;
         }
         /* In place, rows share few sets of the cache. */

@@ -7,18 +7,19 @@
  * Shapes    rows x channels, rows ld apart.  nhwc: a row is a pixel; blocked layouts: a
  *           row is one vector, and rows follow each other
  * Units     elements; counts are of elements of one channel
- * Tiles     moments: STEP rows in registers, where their mean is made and their distances
- *           from it are summed; steps are joined by Chan's formula, so that src is read
- *           once.  normalise: 4 rows a time (8 of one vector), so that what is the same
- *           for a channel is loaded once for them
+ * Tiles     moments: STEP rows in registers (at the end 4, 2, 1: pairs stay whole), where
+ *           their mean is made and their distances from it are summed; steps are joined by
+ *           Chan's formula, so that src is read once.  normalise: 8 rows of one vector, 4
+ *           narrow rows, or 1 wide one at a time, so that what is the same for a channel
+ *           is loaded once for them
  * Work items and barriers   none: one call, one thread
  * Scratch   none
  * Cost      moments 4 flops an element, normalise 3; bytes: src once, src and dst once
- * Numerics  the mean of a step is a sum over a tree, divided (a power of two: exactly); m2
- *           of a step is the two-pass sum.  Nothing is ever the difference of large sums.
+ * Numerics  the mean of a step is a sum over a tree, divided by a power of two: exactly;
+ *           m2 of a step is the two-pass sum.  Nothing is the difference of large sums.
  *           src - mean is rounded before it is scaled: no cancellation beyond that of the
- *           formula.  ReLU keeps NaN.  An infinite element makes m2 NaN, as it should
- *           be, and may make the mean NaN, too: steps are joined by differences
+ *           formula.  ReLU keeps NaN.  An infinite element makes m2 NaN, as it should be,
+ *           and may make the mean NaN, too: steps are joined by differences
  * Errors    none; sizes are the caller's
  * Source    Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
  *           computing sample variances", 1979
@@ -34,7 +35,7 @@ enum {
     MASK_BYTES = VLEN > 8 ? VLEN / 8 : 1
 };
 
-_Static_assert((STEP & (STEP - 1)) == 0, "division by STEP is exact");
+_Static_assert((STEP & (STEP - 1)) == 0, "division by a step is exact");
 
 DLB_INLINE vec load(const float *p, int lanes)
 {
@@ -62,7 +63,7 @@ DLB_INLINE int lanes_at(int64_t c, int64_t channels)
     return channels - c < VLEN ? (int)(channels - c) : VLEN;
 }
 
-/* Mean and m2 of one vector of n <= STEP rows. */
+/* Mean and m2 of one vector of n rows, a power of two up to STEP. */
 DLB_INLINE void step_moments(const float *src, int64_t ld, int n, int lanes, vec *mean,
                              vec *m2)
 {
@@ -71,21 +72,24 @@ DLB_INLINE void step_moments(const float *src, int64_t ld, int n, int lanes, vec
     for (int i = 0; i < STEP; i++)
         sum[i] = x[i] = i < n ? load(src + i * ld, lanes) : v_zero();
     DLB_UNROLL
-    for (int half = STEP / 2; half > 0; half /= 2)
+    for (int half = n / 2; half > 0; half /= 2)
         DLB_UNROLL
     for (int i = 0; i < half; i++)
         sum[i] = v_add(sum[i], sum[i + half]);
-    /* A quotient, not a product with 1/n: it is exact where the mean is. */
-    *mean =
-        n == STEP ? v_mul(sum[0], v_set1(1.0f / STEP)) : v_div(sum[0], v_set1((float)n));
+    *mean = v_mul(sum[0], v_set1(1.0f / (float)n));
     vec square[2] = {v_zero(), v_zero()};
     DLB_UNROLL
-    for (int i = 0; i < STEP; i++)
-        if (i < n) {
-            vec distance = v_sub(x[i], *mean);
-            square[i & 1] = v_fma(distance, distance, square[i & 1]);
-        }
+    for (int i = 0; i < n; i++) {
+        vec distance = v_sub(x[i], *mean);
+        square[i & 1] = v_fma(distance, distance, square[i & 1]);
+    }
     *m2 = v_add(square[0], square[1]);
+}
+
+/* What n elements are of n and those before. */
+DLB_INLINE float part_of(int64_t n, int64_t before)
+{
+    return (float)n / (float)(before + n);
 }
 
 DLB_INLINE void join(vec *mean, vec *m2, vec other_mean, vec other_m2, float mean_weight,
@@ -98,28 +102,32 @@ DLB_INLINE void join(vec *mean, vec *m2, vec other_mean, vec other_m2, float mea
 
 /* One vector of channels: the moments stay in registers. */
 DLB_INLINE void moments_column(const float *src, int64_t ld, int64_t rows, int lanes,
-                               const struct dlb_batchnorm_weights *weights, vec *mean,
-                               vec *m2)
+                               const struct dlb_batchnorm_weights *weights,
+                               struct dlb_batchnorm_moments to)
 {
-    vec other_mean, other_m2;
-    int64_t steps = rows / STEP;
-    int rest = (int)(rows % STEP);
-    if (steps)
-        step_moments(src, ld, STEP, lanes, mean, m2);
-    for (int64_t k = 1; k < steps; k++) {
-        step_moments(src + k * STEP * ld, ld, STEP, lanes, &other_mean, &other_m2);
-        join(mean, m2, other_mean, other_m2, weights->mean[k], weights->square[k]);
+    vec mean = v_zero(), m2 = v_zero(), other_mean, other_m2;
+    int64_t k = 0, done;
+    if (rows >= STEP) {
+        step_moments(src, ld, STEP, lanes, &mean, &m2);
+        for (k = 1; k < rows / STEP; k++) {
+            step_moments(src + k * STEP * ld, ld, STEP, lanes, &other_mean, &other_m2);
+            join(&mean, &m2, other_mean, other_m2, weights->mean[k], weights->square[k]);
+        }
     }
-    if (!rest)
-        return;
-    step_moments(src + steps * STEP * ld, ld, rest, lanes, &other_mean, &other_m2);
-    if (steps) {
-        float part = (float)rest / (float)rows;
-        join(mean, m2, other_mean, other_m2, part, part * (float)(rows - rest));
-    } else {
-        *mean = other_mean;
-        *m2 = other_m2;
-    }
+    done = k * STEP;
+    DLB_UNROLL
+    for (int n = STEP / 2; n > 0; n /= 2)
+        if (rows & n) {
+            float part = part_of(n, done);
+            step_moments(src + done * ld, ld, n, lanes, &other_mean, &other_m2);
+            if (done)
+                join(&mean, &m2, other_mean, other_m2, part, part * (float)done);
+            else
+                mean = other_mean, m2 = other_m2;
+            done += n;
+        }
+    v_storeu(to.mean, mean);
+    v_storeu(to.m2, m2);
 }
 
 DLB_INLINE void moments_vector(const float *src, int64_t ld, int n, int lanes, bool first,
@@ -156,38 +164,37 @@ static void moments(const float *src, int64_t ld, int64_t rows, int64_t channels
                     const struct dlb_batchnorm_weights *weights,
                     struct dlb_batchnorm_moments to)
 {
-    if (channels <= VLEN) {
-        vec mean = v_zero(), m2 = v_zero();
-        if (channels == VLEN)
-            moments_column(src, ld, rows, VLEN, weights, &mean, &m2);
-        else
-            moments_column(src, ld, rows, (int)channels, weights, &mean, &m2);
-        v_storeu(to.mean, mean);
-        v_storeu(to.m2, m2);
+    if (channels == VLEN) {
+        moments_column(src, ld, rows, VLEN, weights, to);
         return;
     }
-    int64_t steps = rows / STEP;
-    int rest = (int)(rows % STEP);
-    for (int64_t k = 0; k < steps; k++)
-        moments_step(src + k * STEP * ld, ld, STEP, channels, k == 0, weights->mean[k],
-                     weights->square[k], to);
-    if (rest) {
-        float part = (float)rest / (float)rows;
-        moments_step(src + steps * STEP * ld, ld, rest, channels, !steps, part,
-                     part * (float)(rows - rest), to);
+    if (channels < VLEN) {
+        moments_column(src, ld, rows, (int)channels, weights, to);
+        return;
     }
+    int64_t done = 0;
+    for (; done + STEP <= rows; done += STEP)
+        moments_step(src + done * ld, ld, STEP, channels, !done,
+                     weights->mean[done / STEP], weights->square[done / STEP], to);
+    DLB_UNROLL
+    for (int n = STEP / 2; n > 0; n /= 2)
+        if (rows & n) {
+            float part = part_of(n, done);
+            moments_step(src + done * ld, ld, n, channels, !done, part,
+                         part * (float)done, to);
+            done += n;
+        }
 }
 
 static void merge(int64_t channels, int64_t count, struct dlb_batchnorm_moments to,
                   int64_t other_count, struct dlb_batchnorm_moments other)
 {
-    double part = (double)other_count / (double)(count + other_count);
+    float part = part_of(other_count, count), square_weight = part * (float)count;
     for (int64_t c = 0; c < channels; c += VLEN) {
         vec mean = v_loadu(other.mean + c), m2 = v_loadu(other.m2 + c);
         if (count) {
             vec all_mean = v_loadu(to.mean + c), all_m2 = v_loadu(to.m2 + c);
-            join(&all_mean, &all_m2, mean, m2, (float)part,
-                 (float)(part * (double)count));
+            join(&all_mean, &all_m2, mean, m2, part, square_weight);
             mean = all_mean;
             m2 = all_m2;
         }

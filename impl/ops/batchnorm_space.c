@@ -259,32 +259,9 @@ double dlb_batchnorm_estimate(const struct dlb_problem *problem,
            barriers * (rates->barrier_ns + 300);
 }
 
-struct choice {
-    const struct dlb_problem *problem;
-    const struct dlb_target *target;
-    struct dlb_candidate *best;
-    double least;
-};
-
-static bool choose(void *context, const struct dlb_candidate *candidate)
-{
-    static const struct dlb_rates unmeasured;
-    struct choice *choice = context;
-    if (dlb_batchnorm_refuse(choice->problem, choice->target, candidate))
-        return true;
-    double estimate =
-        dlb_batchnorm_estimate(choice->problem, choice->target, &unmeasured, candidate);
-    if (estimate < choice->least) {
-        choice->least = estimate;
-        *choice->best = *candidate;
-    }
-    return true;
-}
-
 void dlb_batchnorm_fallback(const struct dlb_problem *problem,
                             const struct dlb_target *target,
                             struct dlb_candidate *candidate)
 {
-    struct choice choice = {problem, target, candidate, INFINITY};
-    dlb_batchnorm_enumerate(problem, target, choose, &choice);
+    dlb_op_fallback(&dlb_op_batchnorm, problem, target, candidate);
 }

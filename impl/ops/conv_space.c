@@ -494,31 +494,8 @@ double dlb_conv_estimate(const struct dlb_problem *problem,
     return (most + 0.15 * (sum - most)) / fmax(grid.balance, 1e-3) + rates->barrier_ns;
 }
 
-struct choice {
-    const struct dlb_problem *problem;
-    const struct dlb_target *target;
-    struct dlb_candidate *best;
-    double least;
-};
-
-static bool choose(void *context, const struct dlb_candidate *candidate)
-{
-    static const struct dlb_rates unmeasured;
-    struct choice *choice = context;
-    if (dlb_conv_refuse(choice->problem, choice->target, candidate))
-        return true;
-    double estimate =
-        dlb_conv_estimate(choice->problem, choice->target, &unmeasured, candidate);
-    if (estimate < choice->least) {
-        choice->least = estimate;
-        *choice->best = *candidate;
-    }
-    return true;
-}
-
 void dlb_conv_fallback(const struct dlb_problem *problem, const struct dlb_target *target,
                        struct dlb_candidate *candidate)
 {
-    struct choice choice = {problem, target, candidate, INFINITY};
-    dlb_conv_enumerate(problem, target, choose, &choice);
+    dlb_op_fallback(&dlb_op_conv, problem, target, candidate);
 }

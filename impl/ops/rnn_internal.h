@@ -32,8 +32,7 @@ enum dlb_rnn_split {
 };
 enum dlb_rnn_prefetch {
     DLB_RNN_PREFETCH_NONE = 1,
-    DLB_RNN_PREFETCH_AHEAD, /* some steps of k ahead of their use, into L1 */
-    DLB_RNN_PREFETCH_PANEL  /* the next panel, into L2, while this one is worked on */
+    DLB_RNN_PREFETCH_PANEL /* the next panel, into L2, while this one is worked on */
 };
 
 extern const char *const dlb_rnn_algorithms[DLB_RNN_ALGORITHMS];

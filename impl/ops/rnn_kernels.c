@@ -1,20 +1,23 @@
 /*
- * The element-wise ends of a step of LSTM and GRU.
+ * The element-wise ends of a step of LSTM and GRU, and the product of a single row.
  *
  *   lstm         c' = f o c + i o g,  h' = z o tanh(c')
  *   gru_linear   g = tanh(x_g + r o u_g),  h' = u o h + (1 - u) o g
  *   gru_reset    update = s(x_u + u_u),  reset = s(x_r + u_r) o h
  *   gru_state    g = tanh(x_g + u_g),  h' = u o h + (1 - u) o g
+ *   row          c = bias + a B, one row and several panels
  *
  * Shapes    products [row][block of VLEN units][gate][VLEN]; all else [row][unit]
  * Units     elements; a block is VLEN units, the last one may have fewer
- * Tiles     none: a vector of units at a time, blocks of a row, then rows
+ * Tiles     none: a vector of units at a time, blocks of a row, then rows.  row: 8 vectors
+ *           of columns, from 4 panels of 2, which keeps 8 chains and 4 streams going
  * Work items and barriers   none: one call, one thread
  * Scratch   none
- * Cost      lstm 3 sigmoids and 2 tanh, gru 2 and 1, a unit and row; operands in L1 or L2
+ * Cost      lstm 3 sigmoids and 2 tanh, gru 2 and 1, a unit and row, operands in L1 or L2;
+ *           row is bound by the read bandwidth of what holds the weights
  * Numerics  x + u is one rounding; c' = fma(f, c, i * g), h' = fma(u, h - g, g); errors
- *           of v_sigmoid and v_tanh as core/vmath_inline.h says.  No lane depends on
- *           another
+ *           of v_sigmoid and v_tanh as core/vmath_inline.h says.  row: one chain of FMA
+ *           per element in the order of k.  No lane depends on another
  * Errors    none; sizes are the caller's
  * Source    ops/rnn.h
  */
@@ -125,6 +128,28 @@ DLB_INLINE void gru_state_block(const struct block *b)
     keep_gate(b, 2, candidate);
 }
 
+static void row(const struct dlb_rnn_row *call)
+{
+    enum { NV = DLB_RNN_STREAM_NV };
+    vec acc[DLB_RNN_STREAMS * NV];
+    DLB_UNROLL
+    for (int i = 0; i < DLB_RNN_STREAMS * NV; i++)
+        acc[i] = call->bias ? v_loadu(call->bias + i * VLEN) : v_zero();
+    const float *b[DLB_RNN_STREAMS];
+    DLB_UNROLL
+    for (int s = 0; s < DLB_RNN_STREAMS; s++)
+        b[s] = call->b + s * call->b_panel;
+    for (int64_t k = 0; k < call->k; k++) {
+        vec a = v_hold(v_set1(call->a[k]));
+        DLB_UNROLL
+        for (int i = 0; i < DLB_RNN_STREAMS * NV; i++)
+            acc[i] = v_fma(a, v_load(b[i / NV] + (k * NV + i % NV) * VLEN), acc[i]);
+    }
+    DLB_UNROLL
+    for (int i = 0; i < DLB_RNN_STREAMS * NV; i++)
+        v_storeu(call->c + i * VLEN, acc[i]);
+}
+
 /* clang-format off */
 /* (kernel, gates in x, gates in u) */
 #define KERNELS(K) K(lstm, 4, 4) K(gru_linear, 3, 3) K(gru_reset, 3, 2) K(gru_state, 3, 1)
@@ -152,4 +177,5 @@ KERNELS(KERNEL_FUNCTION)
 #define KERNEL_ENTRY(name, x_gates, u_gates) .name = name,
 
 extern const struct dlb_rnn_kernels DLB_NAME(dlb_rnn);
-const struct dlb_rnn_kernels DLB_NAME(dlb_rnn) = {.lanes = VLEN, KERNELS(KERNEL_ENTRY)};
+const struct dlb_rnn_kernels DLB_NAME(dlb_rnn) = {
+    .lanes = VLEN, .row = row, KERNELS(KERNEL_ENTRY)};

@@ -37,8 +37,26 @@ struct dlb_rnn_cell {
 
 typedef void dlb_rnn_cell_fn(const struct dlb_rnn_cell *call);
 
+/*
+ * One row times several panels side by side, for a minibatch of one: so many streams of
+ * weights at once get more out of caches and memory than one.
+ *   c[j] = bias[j] + sum over k of a[k] * b[panel j / width][k][j % width],
+ * width = DLB_RNN_STREAM_NV vectors, j < DLB_RNN_STREAMS * width; panels b_panel apart.
+ * Each element is the chain of fused multiply-adds that it is in core/brgemm.h.
+ */
+enum { DLB_RNN_STREAMS = 4, DLB_RNN_STREAM_NV = 2 };
+
+struct dlb_rnn_row {
+    const float *a, *b, *bias; /* bias: NULL for zero */
+    int64_t k, b_panel;
+    float *c;
+};
+
+typedef void dlb_rnn_row_fn(const struct dlb_rnn_row *call);
+
 struct dlb_rnn_kernels {
     int lanes;
+    dlb_rnn_row_fn *row;
     dlb_rnn_cell_fn *lstm;
     dlb_rnn_cell_fn *gru_linear; /* linear before reset */
     dlb_rnn_cell_fn *gru_reset;  /* plain, first phase: update and reset from products

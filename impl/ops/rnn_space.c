@@ -4,6 +4,7 @@
  */
 #include "core/brgemm.h"
 #include "ops/rnn_internal.h"
+#include "ops/rnn_kernels.h"
 
 #include <math.h>
 
@@ -13,7 +14,7 @@ const char *const dlb_rnn_algorithms[DLB_RNN_ALGORITHMS] = {
 
 static const char *const splits[] = {"batch",      "units",      "2d",
                                      "dirs-batch", "dirs-units", NULL};
-static const char *const prefetches[] = {"none", "ahead", "panel", NULL};
+static const char *const prefetches[] = {"none", "panel", NULL};
 
 const struct dlb_tile_def dlb_rnn_tiles[DLB_RNN_TILES] = {
     [DLB_RNN_TILE_MR] = {"mr", NULL, "rows of the minibatch in a register tile, at most"},
@@ -24,7 +25,7 @@ const struct dlb_tile_def dlb_rnn_tiles[DLB_RNN_TILES] = {
     [DLB_RNN_TILE_PREFETCH] = {"prefetch", prefetches, "weights fetched ahead of use"},
 };
 
-static const double BALANCE_LEAST = 0.8, EFFICIENCY_LEAST = 0.8;
+static const double BALANCE_LEAST = 0.8, EFFICIENCY_LEAST = 0.9;
 enum { KC = 256, MERGED_BYTES_MOST = 256 << 20 };
 
 struct dlb_rnn_gate_range dlb_rnn_product_gates(const struct dlb_rnn_shape *s,
@@ -114,6 +115,8 @@ static int64_t rows_own(const struct dlb_rnn_shape *s, const struct dlb_rnn_grid
 /* Cycles of one step of k of all rows in nv vectors, in tiles of at most mr. */
 static double rows_cycles(int64_t rows, int mr, int nv)
 {
+    if (rows == 1 && nv == DLB_RNN_STREAM_NV)
+        return dlb_brgemm_step_cycles(1, DLB_RNN_STREAMS * nv) / DLB_RNN_STREAMS;
     int64_t tiles = dlb_div_up(rows, mr), small = rows / tiles, large = rows % tiles;
     return (double)large * dlb_brgemm_step_cycles((int)small + 1, nv) +
            (double)(tiles - large) * dlb_brgemm_step_cycles((int)small, nv);
@@ -138,7 +141,8 @@ static double best_efficiency(const struct dlb_rnn_shape *s,
 {
     double best = 0;
     for (int nv = 1; nv <= dlb_min(DLB_BRGEMM_NV, vectors(s, kernels->lanes)); nv++)
-        best = fmax(best, efficiency(rows, balanced(kernels, rows, nv, 0), nv));
+        if (rows > 1 || nv != DLB_RNN_STREAM_NV)
+            best = fmax(best, efficiency(rows, balanced(kernels, rows, nv, 0), nv));
     return best;
 }
 
@@ -152,13 +156,14 @@ struct visit {
 
 static void emit_walks(struct visit *v, struct dlb_candidate *c)
 {
-    const int64_t t = v->s->t, merges[] = {1, 8, 32, t}, depths[] = {KC, depth(v->s)};
-    for (int k = 0; k < 2; k++)
-        for (int m = 0; m < 4; m++)
+    /* All steps, some, one; a part of less than half of the whole is worth it. */
+    const int64_t t = v->s->t, merges[] = {t, t < 64 ? 8 : 32, 1};
+    const int64_t depths[] = {depth(v->s), KC};
+    for (int m = 0; m < 3; m++)
+        for (int k = 0; k < 2; k++)
             for (int prefetch = DLB_RNN_PREFETCH_NONE; prefetch <= DLB_RNN_PREFETCH_PANEL;
                  prefetch++) {
-                /* A pass of less than half of what is left over is not worth it. */
-                if ((k == 0 && 3 * KC / 2 >= depths[1]) || (m < 3 && merges[m] * 2 > t))
+                if ((m > 0 && 2 * merges[m] > t) || (k > 0 && 3 * KC / 2 >= depths[0]))
                     continue;
                 c->tile[DLB_RNN_TILE_KC] = (int)depths[k];
                 c->tile[DLB_RNN_TILE_MERGE] = (int)merges[m];
@@ -248,7 +253,7 @@ static const char *refuse_prefetch(const struct dlb_rnn_shape *s,
     int prefetch = c->tile[DLB_RNN_TILE_PREFETCH];
     if (prefetch == DLB_RNN_PREFETCH_NONE)
         return NULL;
-    if (prefetch != DLB_RNN_PREFETCH_AHEAD && prefetch != DLB_RNN_PREFETCH_PANEL)
+    if (prefetch != DLB_RNN_PREFETCH_PANEL)
         return "no such kind of prefetch";
     if (weights_share(s, grid, depth(s)) < 0.5 * (double)target->l2_bytes)
         return "weights stay in the caches: no need to prefetch";
@@ -285,84 +290,93 @@ struct bandwidth {
 };
 
 /* Nanoseconds to run once through bytes that are read in turn, to and fro, while others
- * read what makes up all: what a level holds is met there again. */
+ * read what makes up all: what a level holds is met there again.  *far: the part of it
+ * that is spent on the memory. */
 static double read_again(const struct dlb_target *target, const struct bandwidth *b,
-                         double bytes, double all)
+                         double bytes, double all, double *far)
 {
-    double in_l2 = fmin(1, 0.7 * (double)target->l2_bytes / bytes),
+    double in_l2 = fmin(1, 0.6 * (double)target->l2_bytes / bytes),
            in_l3 = fmin(1, 0.7 * (double)target->l3_bytes * target->threads / all);
-    return bytes *
-           (in_l2 / b->l2 + (1 - in_l2) * (in_l3 / b->l3 + (1 - in_l3) / b->memory));
+    *far = bytes * (1 - in_l2) * (1 - in_l3) / b->memory;
+    return bytes * (in_l2 / b->l2 + (1 - in_l2) * in_l3 / b->l3) + *far;
 }
 
-/* Arithmetic and transport side by side: how well they overlap. */
-static double overlap(double compute, double transport, double lost)
+/* How well arithmetic and transport, of which far is from the memory, hide behind each
+ * other. */
+static double overlap(double compute, double transport, double far, bool fetch)
 {
-    return fmax(compute, transport) + lost * fmin(compute, transport);
+    return fmax(compute, transport) + (fetch ? 0.1 : 0.2) * (transport - far) +
+           (fetch ? 0.25 : 0.6) * fmin(far, compute);
 }
 
-/* Nanoseconds of one layer and direction. */
+/* Nanoseconds of all layers and directions. */
 double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *target,
                         const struct dlb_rates *rates, const struct dlb_candidate *c)
 {
-    static const double CALL_CYCLES = 40, GATES_CYCLES = 20, BARRIER_NS = 500;
+    static const double CALL_CYCLES = 70, GATES_CYCLES = 28, BARRIER_NS = 500;
     const struct dlb_brgemm_kernels *kernels = dlb_brgemm_kernels(target->isa);
     const int *tile = c->tile;
+    const bool fetch = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_PANEL;
     const int lanes = kernels->lanes, nv = tile[DLB_RNN_TILE_NR] / lanes;
     const struct dlb_rnn_grid grid =
         dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
-    const double threads = target->threads, cycle_flops = 4.0 * lanes,
-                 peak = rates->peak_gflops > 0 ? rates->peak_gflops / threads
-                                               : 3 * cycle_flops,
-                 cycle = cycle_flops / peak;
+    const double threads = target->threads, cycle_flops = 4.0 * lanes;
+    const double cycle =
+        rates->peak_gflops > 0 ? cycle_flops * threads / rates->peak_gflops : 1.0 / 3;
     const struct bandwidth b = {
-        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 60,
-        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 30,
-        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 10,
+        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 80,
+        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 40,
+        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 15,
     };
-    const bool plain = dlb_rnn_product_gates(s, DLB_RNN_PRODUCT_RESET).n > 0;
-    const int64_t rows = rows_own(s, &grid), steps = s->t;
-    const int64_t blocks = dlb_rnn_blocks(s, lanes),
-                  together = dlb_rnn_blocks_together(s, nv),
-                  own = dlb_div_up(dlb_div_up(blocks, together), grid.columns) * together;
-    const double panels = (double)(own * s->gates) / nv;
-    const double lost = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_NONE ? 0.3 : 0.15;
+    const int64_t rows = rows_own(s, &grid), together = dlb_rnn_blocks_together(s, nv),
+                  blocks = dlb_div_up(dlb_rnn_blocks(s, lanes), together),
+                  own = dlb_div_up(blocks, grid.columns) * together;
+    const double panels = (double)(own * s->gates) / nv, columns = grid.columns;
+    double far;
 
-    /* W x. */
+    /* W x: the rows of merged steps are one matrix unless the batch is split. */
     const int64_t merge = tile[DLB_RNN_TILE_MERGE],
-                  block = dlb_rnn_block_rows(s, target, nv);
-    const double passes = (double)dlb_div_up(steps, merge) *
-                          (double)dlb_div_up(merge * rows, dlb_min(block, merge * rows));
-    const int64_t matrix_rows = grid.rows == 1 ? merge * rows : rows;
-    const double input_cycles = panels * (double)s->slc *
+                  block = dlb_rnn_block_rows(s, target, nv),
+                  matrix_rows = grid.rows == 1 ? merge * rows : rows;
+    const double chunks = (double)dlb_div_up(s->t, merge),
+                 passes = chunks * (double)dlb_div_up(merge * rows, block);
+    const double input_cycles = panels * (double)s->slc * (double)(s->t * rows) *
                                 rows_cycles(matrix_rows, kernels->mr_max[nv], nv) /
-                                (double)matrix_rows * (double)(steps * rows);
-    const double input_bytes = weights_share(s, &grid, s->slc);
-    const double x_bytes = 2 * merged_bytes(s, steps) / threads;
-    double input =
-        overlap(input_cycles * cycle,
-                passes * read_again(target, &b, input_bytes, input_bytes * grid.columns) +
-                    x_bytes / b.l3,
-                lost);
+                                (double)matrix_rows;
+    const double input_bytes = weights_share(s, &grid, s->slc),
+                 x_bytes = merge > 1 ? merged_bytes(s, s->t) / threads : 0;
+    const double input_read =
+        passes * read_again(target, &b, input_bytes, input_bytes * columns, &far) +
+        x_bytes / b.l3;
+    const double input = overlap(input_cycles * cycle, input_read, passes * far, fetch);
 
-    /* U h and the gates, a step. */
+    /* U h and the gates, a step.  A panel that does not stay in L1 comes from L2 for
+     * every tile. */
     const int64_t kc = dlb_min(tile[DLB_RNN_TILE_KC], s->dhc);
     const double state_bytes = weights_share(s, &grid, s->dhc),
                  tiles = (double)dlb_div_up(rows, tile[DLB_RNN_TILE_MR]),
-                 calls = panels * tiles * (double)dlb_div_up(s->dhc, kc);
+                 calls = panels * tiles * (double)dlb_div_up(s->dhc, kc),
+                 panel_bytes = (double)(kc * nv * lanes) * sizeof(float);
     const double state_cycles =
         panels * (double)s->dhc * rows_cycles(rows, tile[DLB_RNN_TILE_MR], nv) +
         calls * CALL_CYCLES + (double)(rows * own * s->gates) * GATES_CYCLES;
-    /* A panel that does not stay in L1 comes from L2 for every tile. */
-    const bool near =
-        (double)(kc * nv * lanes) * sizeof(float) < 0.6 * (double)target->l1d_bytes;
-    const double transport = read_again(target, &b, state_bytes,
-                                        state_bytes * grid.columns * grid.directions) +
-                             (near ? 0 : (tiles - 1) * state_bytes / b.l2);
-    double barriers = grid.columns > 1 ? 1 + plain : 0;
-    double state = overlap(state_cycles * cycle, transport, lost) +
-                   barriers * (rates->barrier_ns > 0 ? rates->barrier_ns : BARRIER_NS);
-    return (input + (double)steps * state) * (double)s->l *
+    double state_read = read_again(target, &b, state_bytes,
+                                   state_bytes * columns * grid.directions, &far);
+    if (panel_bytes > 0.6 * (double)target->l1d_bytes)
+        state_read += (tiles - 1) * state_bytes / b.l2 * 0.2;
+    /* A row reads several streams of weights only in tiles of this width. */
+    if (rows == 1 && nv != DLB_RNN_STREAM_NV)
+        state_read *= 1.3;
+    /* One tile fetches as much as it reads: in vain when it comes from the caches. */
+    if (fetch && tiles == 1)
+        state_read += 0.3 * (state_read - far);
+    const double barriers =
+        grid.columns > 1 ? 1 + (dlb_rnn_product_gates(s, DLB_RNN_PRODUCT_RESET).n > 0)
+                         : 0;
+    const double state =
+        overlap(state_cycles * cycle, state_read, far, fetch) +
+        barriers * (rates->barrier_ns > 0 ? rates->barrier_ns : BARRIER_NS);
+    return (input + (double)s->t * state) * (double)s->l *
            (double)dlb_div_up(s->directions, grid.directions);
 }
 
