@@ -16,7 +16,7 @@ struct dlb_problem dlb_check_problem(const struct dlb_op *op, const char *descri
 
 /*
  * Every legal candidate on every usable ISA and teams of 1 to 3 (each larger team takes
- * its own part of the candidates), caches small, so that blocks appear: all fills against
+ * its own part of the candidates, and so do builds with a sanitizer), caches small, so that blocks appear: all fills against
  * the definition, guards, and the same bits in two runs.  Also that there is a candidate,
  * that the fallback is legal, and that estimates are positive.  Returns how many
  * candidates were run.

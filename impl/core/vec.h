@@ -50,7 +50,7 @@ enum { V_FMA_MEMORY = 0 };
 
 /*
  * Whole numbers in floats: V_WHOLE + x rounds x, |x| < 2^22, to the nearest whole n (ties
- * to even) and holds n in its low bits; minus V_WHOLE it is n (v_round).  V_POW2 + n, the
+ * to even) and holds n in its low bits; minus V_WHOLE it is n.  V_POW2 + n, the
  * same with the bias of an exponent, is what v_pow2 makes 2^n of.
  */
 #define V_WHOLE 0x1.8p23f
@@ -131,11 +131,6 @@ DLB_INLINE vec v_abs(vec a)
 DLB_INLINE vec v_copysign(vec a, vec b)
 {
     return _mm512_or_ps(a, _mm512_and_ps(b, _mm512_set1_ps(-0.0f)));
-}
-/* x in the lanes where a < b, y elsewhere (where either is NaN, too). */
-DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
-{
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
 }
 /* 2^n from t = V_POW2 + n: 0 for n = -127, +inf for n = 128; -127 <= n <= 128. */
 DLB_INLINE vec v_pow2(vec t)
@@ -263,10 +258,6 @@ DLB_INLINE vec v_abs(vec a)
 DLB_INLINE vec v_copysign(vec a, vec b)
 {
     return _mm256_or_ps(a, _mm256_and_ps(b, _mm256_set1_ps(-0.0f)));
-}
-DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
-{
-    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
 DLB_INLINE vec v_pow2(vec t)
 {
@@ -411,11 +402,6 @@ DLB_INLINE vec v_copysign(vec a, vec b)
 {
     return _mm_or_ps(a, _mm_and_ps(b, _mm_set1_ps(-0.0f)));
 }
-DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
-{
-    __m128 less = _mm_cmplt_ps(a, b);
-    return _mm_or_ps(_mm_and_ps(less, x), _mm_andnot_ps(less, y));
-}
 DLB_INLINE vec v_pow2(vec t)
 {
     return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(t), 23));
@@ -544,10 +530,6 @@ DLB_INLINE vec v_copysign(vec a, vec b)
 {
     return vbslq_f32(vdupq_n_u32(0x80000000), b, a);
 }
-DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
-{
-    return vbslq_f32(vcltq_f32(a, b), x, y);
-}
 DLB_INLINE vec v_pow2(vec t)
 {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
@@ -669,10 +651,6 @@ DLB_INLINE vec v_copysign(vec a, vec b)
 {
     return __builtin_copysignf(a, b);
 }
-DLB_INLINE vec v_if_less(vec a, vec b, vec x, vec y)
-{
-    return a < b ? x : y;
-}
 DLB_INLINE uint32_t v_bits_(vec a)
 {
     uint32_t bits;
@@ -731,11 +709,6 @@ DLB_INLINE void v_stream_fence(void) {}
 #else
 #error "a *_kernels.c source is built with DLB_TARGET_<ISA>; see impl/CMakeLists.txt"
 #endif
-
-DLB_INLINE vec v_round(vec a)
-{
-    return v_sub(v_add(a, v_set1(V_WHOLE)), v_set1(V_WHOLE));
-}
 
 /* Kernels for AVX-512 may be built with what stands in for its intrinsics, to be tested:
  * then it has no registers for inline assembly. */
