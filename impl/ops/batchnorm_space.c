@@ -249,9 +249,12 @@ double dlb_batchnorm_estimate(const struct dlb_problem *problem,
         double block = image / blocks * (blocks > grid.columns ? grid.columns : 1);
         time += transfer(target, rates, image, (stream ? 1 : 2) * block);
     }
-    /* Short runs of channels break the stream of memory. */
-    if (nhwc && tile[DLB_BATCHNORM_TILE_CHANNELS] < s.ic)
-        time *= 1 + 4.0 / tile[DLB_BATCHNORM_TILE_CHANNELS];
+    /* Runs of channels break the stream of memory: at 64 a thread it takes twice as long
+     * or more. */
+    double run = fmin(tile[DLB_BATCHNORM_TILE_CHANNELS],
+                      ceil((double)s.ic / (double)grid.columns));
+    if (nhwc && run < (double)s.ic)
+        time *= 1 + 64 / run;
     double calls = (double)tiles * blocks * (nhwc ? 1 : (double)lines_of(&s) / blocks);
     double overhead = 20 * calls * (s.train ? 2 : 1) / target->threads;
     double barriers = s.train && grid.rows > 1 ? blocks : 0;
