@@ -149,7 +149,7 @@ struct dlb_onednn_operand {
     dlb_onednn_fill_fn *fill;
 };
 
-enum { DLB_ONEDNN_OWN = -1, DLB_ONEDNN_OPERANDS_MAX = 16, DLB_ONEDNN_STEPS_MAX = 8 };
+enum { DLB_ONEDNN_OWN = -1, DLB_ONEDNN_OPERANDS_MAX = 32, DLB_ONEDNN_STEPS_MAX = 12 };
 
 /* One primitive of a plan, which must want a user's scratchpad, and the operand behind
  * each of its arguments (DNNL_ARG_…). */
@@ -161,13 +161,16 @@ struct dlb_onednn_step {
     } use[DLB_ONEDNN_OPERANDS_MAX];
 };
 
-/* A plan as its primitives in the order of their execution; operands that none of them
- * uses are left out. */
+/*
+ * A plan as its primitives in the order of their execution; operands that none of them
+ * uses are left out.  The first setup_n are executed in bind, outside the timed part: the
+ * forward pass that leaves its workspace, states or statistics to a backward pass.
+ */
 struct dlb_onednn_recipe {
     dnnl_engine_t engine; /* on which the primitives were described */
     const struct dlb_problem *problem;
     int threads; /* those that the primitives were described for */
-    int operands_n, steps_n;
+    int operands_n, steps_n, setup_n;
     struct dlb_onednn_operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct dlb_onednn_step step[DLB_ONEDNN_STEPS_MAX];
     /* NULL, or what run does to the tensors (tensors_n) after the last step. */

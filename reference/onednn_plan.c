@@ -34,8 +34,8 @@ struct onednn_plan {
     struct dlb_problem problem;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    void *scratch; /* one after another, the steps use the same */
-    int operands_n, steps_n;
+    void *scratch;                    /* one after another, the steps use the same */
+    int operands_n, steps_n, setup_n; /* the first setup_n steps belong to bind */
     struct operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct step step[DLB_ONEDNN_STEPS_MAX];
     void (*finish)(const struct dlb_problem *problem, void *const *tensor);
@@ -91,6 +91,15 @@ static dnnl_status_t bind_step(struct onednn_plan *self, struct step *step,
     return dnnl_success;
 }
 
+static dnnl_status_t execute(struct onednn_plan *self, int begin, int end)
+{
+    dnnl_status_t code = dnnl_success;
+    for (int i = begin; i < end && !code; i++)
+        code = dnnl_primitive_execute(self->step[i].primitive, self->stream,
+                                      self->step[i].arguments_n, self->step[i].argument);
+    return code ? code : dnnl_stream_wait(self->stream);
+}
+
 static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
                                    const struct dlb_team *team, struct dlb_error *error)
 {
@@ -105,21 +114,19 @@ static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
         code = bind_step(self, &self->step[i], tensor);
     if (code)
         return dlb_onednn_fail(error, code, "bring an operand into its own layout");
+    code = execute(self, 0, self->setup_n);
+    if (code)
+        return dlb_onednn_fail(error, code, "execute the forward pass");
     return DLB_OK;
 }
 
 static void onednn_run(struct dlb_plan *plan, const struct dlb_team *team)
 {
     struct onednn_plan *self = (struct onednn_plan *)plan;
-    dnnl_status_t code = dnnl_success;
     (void)team;
     /* Some implementations ask OpenMP again; the caller may have run another plan. */
     omp_set_num_threads(plan->threads);
-    for (int i = 0; i < self->steps_n && !code; i++)
-        code = dnnl_primitive_execute(self->step[i].primitive, self->stream,
-                                      self->step[i].arguments_n, self->step[i].argument);
-    if (!code)
-        code = dnnl_stream_wait(self->stream);
+    dnnl_status_t code = execute(self, self->setup_n, self->steps_n);
     if (code)
         self->run_status = code;
     else if (self->finish)
@@ -373,6 +380,7 @@ enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
     self->problem = *recipe->problem;
     self->finish = recipe->finish;
     self->tensors_n = recipe->tensors_n;
+    self->setup_n = recipe->setup_n;
     self->plan.class = &onednn_class;
     self->plan.threads = recipe->threads;
     snprintf(self->plan.version, sizeof self->plan.version, "%s", dlb_onednn_version());
@@ -381,7 +389,8 @@ enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
     for (int i = 0; i < recipe->operands_n && !code; i++)
         code = make_operand(self, recipe, i);
     for (int i = 0; i < recipe->steps_n && !code; i++) {
-        name_step(&self->plan, recipe->step[i].pd);
+        if (i >= recipe->setup_n)
+            name_step(&self->plan, recipe->step[i].pd);
         code = make_step(self, recipe, i);
     }
     if (!code)

@@ -124,8 +124,9 @@ static enum dlb_status read_cases(struct dlb_session *session, struct dlb_error 
     return status;
 }
 
-/* Bit (1u << pass) for each pass that is wanted of op, or DLB_INVALID.  --op all leaves
- * out the operators that do not have the pass. */
+/* Bit (1u << pass) for each pass that is wanted of op, or DLB_INVALID.  bwd is both halves
+ * where an operator has them apart; --op all leaves out the operators that do not have the
+ * pass. */
 static enum dlb_status wanted_passes(const struct dlb_options *options,
                                      const struct dlb_op *op, unsigned *wanted,
                                      struct dlb_error *error)
@@ -140,6 +141,8 @@ static enum dlb_status wanted_passes(const struct dlb_options *options,
         parse_name("--pass", options->pass, dlb_pass_names, DLB_PASS_COUNT, &pass, error))
         return DLB_INVALID;
     *wanted = 1u << pass & op->passes;
+    if (!*wanted && pass == DLB_BWD)
+        *wanted = (1u << DLB_BWD_DATA | 1u << DLB_BWD_WEIGHTS) & op->passes;
     if (*wanted || (options->op && !strcmp(options->op, "all")))
         return DLB_OK;
     for (int i = 0; i < DLB_PASS_COUNT; i++)
