@@ -57,11 +57,19 @@ dnnl_status_t dlb_onednn_append_add(dnnl_post_ops_t post_ops,
                                     const struct dlb_onednn_md *addend);
 enum { DLB_ONEDNN_ADDEND = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1 };
 
-/* Forward inference; bias may be NULL.  Layouts: those of the descriptors, or "any". */
+/*
+ * A convolution of one pass: dnnl_forward_inference, dnnl_forward_training,
+ * dnnl_backward_data or dnnl_backward_weights.  Backward src, weights, bias and dst stand
+ * for their diffs where the pass has them so, and hint is a descriptor of the forward
+ * pass.  bias may be NULL, and is left out of backward data.  Layouts: those of the
+ * descriptors, or "any".
+ */
 struct dlb_onednn_conv {
+    dnnl_prop_kind_t pass;
     dnnl_alg_kind_t algorithm;
     const struct dlb_onednn_md *src, *weights, *bias, *dst;
     dnnl_dims_t strides, dilations, padding_begin, padding_end;
+    const_dnnl_primitive_desc_t hint;
 };
 dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
                                  const struct dlb_onednn_conv *conv,

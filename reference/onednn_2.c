@@ -88,17 +88,35 @@ dnnl_status_t dlb_onednn_append_add(dnnl_post_ops_t post_ops,
     return dnnl_post_ops_append_binary(post_ops, dnnl_binary_add, &addend->desc);
 }
 
+static const dnnl_memory_desc_t *desc_of(const struct dlb_onednn_md *md)
+{
+    return md ? &md->desc : NULL;
+}
+
 dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
                                  const struct dlb_onednn_conv *conv,
                                  const_dnnl_primitive_attr_t attributes,
                                  dnnl_engine_t engine)
 {
     dnnl_convolution_desc_t desc;
-    dnnl_status_t code = dnnl_dilated_convolution_forward_desc_init(
-        &desc, dnnl_forward_inference, conv->algorithm, &conv->src->desc,
-        &conv->weights->desc, conv->bias ? &conv->bias->desc : NULL, &conv->dst->desc,
-        conv->strides, conv->dilations, conv->padding_begin, conv->padding_end);
-    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+    dnnl_status_t code;
+    if (conv->pass == dnnl_backward_data)
+        code = dnnl_dilated_convolution_backward_data_desc_init(
+            &desc, conv->algorithm, &conv->src->desc, &conv->weights->desc,
+            &conv->dst->desc, conv->strides, conv->dilations, conv->padding_begin,
+            conv->padding_end);
+    else if (conv->pass == dnnl_backward_weights)
+        code = dnnl_dilated_convolution_backward_weights_desc_init(
+            &desc, conv->algorithm, &conv->src->desc, &conv->weights->desc,
+            desc_of(conv->bias), &conv->dst->desc, conv->strides, conv->dilations,
+            conv->padding_begin, conv->padding_end);
+    else
+        code = dnnl_dilated_convolution_forward_desc_init(
+            &desc, conv->pass, conv->algorithm, &conv->src->desc, &conv->weights->desc,
+            desc_of(conv->bias), &conv->dst->desc, conv->strides, conv->dilations,
+            conv->padding_begin, conv->padding_end);
+    return code ? code
+                : dnnl_primitive_desc_create(pd, &desc, attributes, engine, conv->hint);
 }
 
 dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, float scale,
@@ -141,11 +159,6 @@ dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
     dnnl_status_t code = dnnl_binary_desc_init(&desc, dnnl_binary_add, &sum->desc,
                                                &addend->desc, &sum->desc);
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
-}
-
-static const dnnl_memory_desc_t *desc_of(const struct dlb_onednn_md *md)
-{
-    return md ? &md->desc : NULL;
 }
 
 dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,

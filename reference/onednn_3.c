@@ -100,16 +100,30 @@ dnnl_status_t dlb_onednn_append_add(dnnl_post_ops_t post_ops,
     return dnnl_post_ops_append_binary(post_ops, dnnl_binary_add, addend->desc);
 }
 
+static const_dnnl_memory_desc_t desc_of(const struct dlb_onednn_md *md)
+{
+    return md ? md->desc : NULL;
+}
+
 dnnl_status_t dlb_onednn_conv_pd(dnnl_primitive_desc_t *pd,
                                  const struct dlb_onednn_conv *conv,
                                  const_dnnl_primitive_attr_t attributes,
                                  dnnl_engine_t engine)
 {
+    if (conv->pass == dnnl_backward_data)
+        return dnnl_convolution_backward_data_primitive_desc_create(
+            pd, engine, conv->algorithm, conv->src->desc, conv->weights->desc,
+            conv->dst->desc, conv->strides, conv->dilations, conv->padding_begin,
+            conv->padding_end, conv->hint, attributes);
+    if (conv->pass == dnnl_backward_weights)
+        return dnnl_convolution_backward_weights_primitive_desc_create(
+            pd, engine, conv->algorithm, conv->src->desc, conv->weights->desc,
+            desc_of(conv->bias), conv->dst->desc, conv->strides, conv->dilations,
+            conv->padding_begin, conv->padding_end, conv->hint, attributes);
     return dnnl_convolution_forward_primitive_desc_create(
-        pd, engine, dnnl_forward_inference, conv->algorithm, conv->src->desc,
-        conv->weights->desc, conv->bias ? conv->bias->desc : NULL, conv->dst->desc,
-        conv->strides, conv->dilations, conv->padding_begin, conv->padding_end,
-        attributes);
+        pd, engine, conv->pass, conv->algorithm, conv->src->desc, conv->weights->desc,
+        desc_of(conv->bias), conv->dst->desc, conv->strides, conv->dilations,
+        conv->padding_begin, conv->padding_end, attributes);
 }
 
 /* The attribute goes into the product itself; an eltwise post-op would walk over the
@@ -152,11 +166,6 @@ dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
 {
     return dnnl_binary_primitive_desc_create(pd, engine, dnnl_binary_add, sum->desc,
                                              addend->desc, sum->desc, attributes);
-}
-
-static const_dnnl_memory_desc_t desc_of(const struct dlb_onednn_md *md)
-{
-    return md ? md->desc : NULL;
 }
 
 dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,

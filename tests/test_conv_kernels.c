@@ -52,6 +52,41 @@ static const char *const problems[] = {
     "g6mb1ic6ih6iw5oc12kh3kw3ph1pw1",
 };
 
+/* Backward: each kind once, and what the phases of a stride and packing meet. */
+static const char *const problems_backward[] = {
+    "mb1ic1ih1oc1kh1",
+    "mb3ic17ih5iw7oc33kh1kw1bias1relu1",
+    "mb2ic16ih3oc80kh1bias1",
+    /* strides that leave remainders of rows and columns without a tap, or some with fewer */
+    "mb2ic5ih6iw6oc19kh1kw1sh2sw1",
+    "mb2ic24ih5iw7oc16kh1kw1sh3sw2",
+    "mb1ic9ih11oc17kh3sh2ph1bias1",
+    "mb2ic3ih9iw11oc33kh7kw5sh2sw3ph3pw2bias1",
+    "mb1ic7ih2iw9oc8kh1kw2sh5sw4",
+    /* 3x3, channels about the vector lengths */
+    "mb3ic3ih6iw7oc15kh3kw3ph1pw1bias1",
+    "mb1ic13ih4iw14oc32kh3kw3ph1pw1",
+    /* dilation with stride, common factors or none; uneven axes */
+    "mb1ic5ih13iw11oc7kh3kw2sh2sw3ph2pw1dh1dw2bias1",
+    "mb2ic4ih9iw10oc8kh3kw3sh2sw4ph1pw2dh2dw1",
+    /* asymmetric padding, input left unused, kernels beyond the input, taps and pixels that
+     * meet nothing */
+    "mb1ic6ih7iw7oc21oh8ow6kh3kw3ph1pw0",
+    "mb1ic6ih9iw9oc5oh5ow4kh3kw3sh2sw2ph0pw1bias1",
+    "mb1ic3ih2oc18kh5ph2bias1",
+    "mb1ic2ih1oc3kh2ph2dh3bias1",
+    /* groups, depthwise, and with a channel multiplier */
+    "g2mb2ic6ih5oc10kh3ph1bias1relu1",
+    "g3mb1ic51ih4iw6oc99kh3kw3sh2sw2ph1pw1",
+    "g1mb1ic1ih6oc1kh3ph1",
+    "g19mb2ic19ih7iw9oc19kh3kw3ph1pw1bias1",
+    "g37mb1ic37ih9iw11oc37kh3kw3sh2sw2ph1pw1bias1",
+    "g32mb1ic32ih8iw8oc32kh5kw5sh2sw1ph2pw2",
+    "g20mb1ic20ih7iw7oc20oh8ow6kh3kw3ph1pw0dh1dw1bias1",
+    "g7mb1ic7ih2oc7kh7ph3bias1",
+    "g6mb1ic6ih6iw5oc12kh3kw3ph1pw1",
+};
+
 static void every_candidate_equals_the_definition(void **state)
 {
     (void)state;
@@ -59,6 +94,18 @@ static void every_candidate_equals_the_definition(void **state)
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
         run += dlb_check_native(&dlb_reference_conv, problems[i], DLB_FWD);
     print_message("%d candidates\n", run);
+}
+
+static void every_backward_candidate_equals_the_definition(void **state)
+{
+    (void)state;
+    for (int pass = DLB_BWD_DATA; pass <= DLB_BWD_WEIGHTS; pass++) {
+        int run = 0;
+        for (size_t i = 0; i < sizeof problems_backward / sizeof *problems_backward; i++)
+            run += dlb_check_native(&dlb_reference_conv, problems_backward[i],
+                                    (enum dlb_pass)pass);
+        print_message("%s: %d candidates\n", dlb_pass_names[pass], run);
+    }
 }
 
 enum { IMAGE = 6, CHANNELS_MAX = 21 };
@@ -112,12 +159,17 @@ static void illegal_candidates_are_refused(void **state)
 {
     (void)state;
     dlb_check_refusals(&dlb_op_conv, problems[5], DLB_FWD);
+    dlb_check_refusals(&dlb_op_conv, problems_backward[5], DLB_BWD_DATA);
+    dlb_check_refusals(&dlb_op_conv, problems_backward[5], DLB_BWD_WEIGHTS);
+    dlb_check_refusals(&dlb_op_conv, problems_backward[19], DLB_BWD_WEIGHTS);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(every_candidate_equals_the_definition, dlb_check_close),
+        cmocka_unit_test_teardown(every_backward_candidate_equals_the_definition,
+                                  dlb_check_close),
         cmocka_unit_test_teardown(nan_passes_and_padding_is_not_multiplied,
                                   dlb_check_close),
         cmocka_unit_test(illegal_candidates_are_refused),

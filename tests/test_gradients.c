@@ -18,7 +18,9 @@
 static const struct {
     const char *op, *shape;
 } shapes[] = {
-    {"none", ""},
+    {"conv", "mb2ic3ih5iw6oc4kh3kw2sh2sw1ph1pw1bias1"},
+    {"conv", "g2mb1ic4ih6iw7oc6kh2kw3sh3sw2ph1pw2dh1dw1bias1"},
+    {"conv", "g5mb2ic5ih4oc5kh3ph1"},
 };
 
 static bool has_backward(const struct dlb_op *op)

@@ -750,15 +750,15 @@ DLB_INLINE vec v_fma_in_place(vec a, vec b, vec c)
 #endif
 }
 
-/* a * p[0 … VLEN) + c, p aligned.  Where an FMA can read memory it does: a compiler would
+/* a * p[0 … VLEN) + c.  Where an FMA can read memory it does: a compiler would
  * rather load once and spill another register. */
 DLB_INLINE vec v_fma_memory(vec a, const float *p, vec c)
 {
 #if defined(V_AVX_ASSEMBLY)
-    __asm__("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "m"(*(const vec *)p));
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "m"(*(const float(*)[VLEN])p));
     return c;
 #else
-    return v_fma(a, v_load(p), c);
+    return v_fma(a, v_loadu(p), c);
 #endif
 }
 

@@ -26,7 +26,8 @@ static const struct dlb_dim_def dims[DLB_CONV_DIMS] = {
     [DLB_CONV_DH] = {"dh", 0, KERNEL_MAX, UNSET, "dilation down; 0 is dense"},
     [DLB_CONV_DW] = {"dw", 0, KERNEL_MAX, UNSET, "dilation across; 0 is dense"},
     [DLB_CONV_BIAS] = {"bias", 0, 1, 0, "1 adds a bias per output channel"},
-    [DLB_CONV_RELU] = {"relu", 0, 1, 0, "1 fuses max(0,x)"},
+    [DLB_CONV_RELU] = {"relu", 0, 1, 0,
+                       "1 fuses max(0,x); backward passes take the gradient before it"},
 };
 
 /* One spatial axis: its dims, first the two that an axis cannot do without. */
@@ -252,6 +253,15 @@ void dlb_conv_valid_taps(int64_t out, int64_t in_size, int64_t kernel, int64_t s
     *end = first >= in_size ? 0 : dlb_min(kernel, dlb_div_up(in_size - first, step));
 }
 
+void dlb_conv_valid_outputs(int64_t tap, int64_t in_size, int64_t out_size,
+                            int64_t stride, int64_t pad, int64_t dilation, int64_t *begin,
+                            int64_t *end)
+{
+    int64_t first = tap * (dilation + 1) - pad, room = in_size - first;
+    *begin = first >= 0 ? 0 : dlb_div_up(-first, stride);
+    *end = room <= 0 ? 0 : dlb_min(out_size, dlb_div_up(room, stride));
+}
+
 static int64_t taps_inside(int64_t out_size, int64_t in_size, int64_t kernel,
                            int64_t stride, int64_t pad, int64_t dilation)
 {
@@ -277,18 +287,100 @@ static int conv_tensors(const struct dlb_problem *problem, struct dlb_tensor *te
 {
     struct dlb_conv_shape s;
     dlb_conv_shape_get(problem, &s);
+    bool data = problem->pass == DLB_BWD_DATA, weights = problem->pass == DLB_BWD_WEIGHTS;
     tensor[DLB_CONV_SRC] = (struct dlb_tensor){
-        "src", "nhwc", DLB_INPUT, DLB_FILL_ACTIVATION, 4, {s.mb, s.ih, s.iw, s.ic}};
-    tensor[DLB_CONV_WEIGHTS] =
-        (struct dlb_tensor){"weights",       "goihw", DLB_PARAMETER,
-                            DLB_FILL_WEIGHT, 5,       {s.g, s.ocg, s.icg, s.kh, s.kw}};
-    tensor[DLB_CONV_DST] = (struct dlb_tensor){
-        "dst", "nhwc", DLB_OUTPUT, DLB_FILL_ACTIVATION, 4, {s.mb, s.oh, s.ow, s.oc}};
-    if (!s.bias)
+        data ? "diff_src" : "src", "nhwc", data ? DLB_OUTPUT : DLB_INPUT,
+        DLB_FILL_ACTIVATION,       4,      {s.mb, s.ih, s.iw, s.ic}};
+    tensor[DLB_CONV_WEIGHTS] = (struct dlb_tensor){weights ? "diff_weights" : "weights",
+                                                   "goihw",
+                                                   weights ? DLB_OUTPUT : DLB_PARAMETER,
+                                                   DLB_FILL_WEIGHT,
+                                                   5,
+                                                   {s.g, s.ocg, s.icg, s.kh, s.kw}};
+    /* One factor of each product has to be filled sparsely. */
+    tensor[DLB_CONV_DST] =
+        (struct dlb_tensor){data || weights ? "diff_dst" : "dst",
+                            "nhwc",
+                            data || weights ? DLB_INPUT : DLB_OUTPUT,
+                            weights ? DLB_FILL_WEIGHT : DLB_FILL_ACTIVATION,
+                            4,
+                            {s.mb, s.oh, s.ow, s.oc}};
+    if (!s.bias || data)
         return DLB_CONV_DST + 1;
-    tensor[DLB_CONV_BIASES] =
-        (struct dlb_tensor){"bias", "x", DLB_PARAMETER, DLB_FILL_BIAS, 1, {s.oc}};
+    tensor[DLB_CONV_BIASES] = (struct dlb_tensor){weights ? "diff_bias" : "bias",
+                                                  "x",
+                                                  weights ? DLB_OUTPUT : DLB_PARAMETER,
+                                                  DLB_FILL_BIAS,
+                                                  1,
+                                                  {s.oc}};
     return DLB_CONV_BIASES + 1;
+}
+
+/* Positions of one axis that some product reaches: of the input, of the output, and taps
+ * of the kernel. */
+static int64_t reached_inputs(int64_t in_size, int64_t out_size, int64_t kernel,
+                              int64_t stride, int64_t pad, int64_t dilation)
+{
+    int64_t reached = 0;
+    for (int64_t in = 0; in < in_size; in++)
+        for (int64_t k = 0; k < kernel; k++) {
+            int64_t at = in + pad - k * (dilation + 1);
+            if (at < 0)
+                break;
+            if (at % stride == 0 && at / stride < out_size) {
+                reached++;
+                break;
+            }
+        }
+    return reached;
+}
+
+static int64_t reached_outputs(int64_t out_size, int64_t in_size, int64_t kernel,
+                               int64_t stride, int64_t pad, int64_t dilation)
+{
+    int64_t reached = 0;
+    for (int64_t out = 0; out < out_size; out++) {
+        int64_t begin, end;
+        dlb_conv_valid_taps(out, in_size, kernel, stride, pad, dilation, &begin, &end);
+        reached += begin < end;
+    }
+    return reached;
+}
+
+static int64_t reached_taps(int64_t out_size, int64_t in_size, int64_t kernel,
+                            int64_t stride, int64_t pad, int64_t dilation)
+{
+    int64_t reached = 0;
+    for (int64_t k = 0; k < kernel; k++) {
+        int64_t begin, end;
+        dlb_conv_valid_outputs(k, in_size, out_size, stride, pad, dilation, &begin, &end);
+        reached += begin < end;
+    }
+    return reached;
+}
+
+static int64_t conv_unreached(const struct dlb_problem *problem, int t)
+{
+    struct dlb_conv_shape s;
+    dlb_conv_shape_get(problem, &s);
+    switch (t) {
+    case DLB_CONV_SRC:
+        return s.mb * s.ic *
+               (s.ih * s.iw - reached_inputs(s.ih, s.oh, s.kh, s.sh, s.ph, s.dh) *
+                                  reached_inputs(s.iw, s.ow, s.kw, s.sw, s.pw, s.dw));
+    case DLB_CONV_WEIGHTS:
+        return s.oc * s.icg *
+               (s.kh * s.kw - reached_taps(s.oh, s.ih, s.kh, s.sh, s.ph, s.dh) *
+                                  reached_taps(s.ow, s.iw, s.kw, s.sw, s.pw, s.dw));
+    case DLB_CONV_DST:
+        return s.bias ? 0
+                      : s.mb * s.oc *
+                            (s.oh * s.ow -
+                             reached_outputs(s.oh, s.ih, s.kh, s.sh, s.ph, s.dh) *
+                                 reached_outputs(s.ow, s.iw, s.kw, s.sw, s.pw, s.dw));
+    default:
+        return 0;
+    }
 }
 
 static double conv_bytes(const struct dlb_problem *problem)
@@ -300,7 +392,10 @@ static int64_t conv_reduction(const struct dlb_problem *problem)
 {
     struct dlb_conv_shape s;
     dlb_conv_shape_get(problem, &s);
-    return s.icg * s.kh * s.kw + s.bias;
+    if (problem->pass == DLB_BWD_WEIGHTS)
+        return s.mb * s.oh * s.ow;
+    return problem->pass == DLB_BWD_DATA ? s.ocg * s.kh * s.kw
+                                         : s.icg * s.kh * s.kw + s.bias;
 }
 
 const struct dlb_op dlb_op_conv = {
@@ -312,13 +407,14 @@ const struct dlb_op dlb_op_conv = {
     .algorithms_n = DLB_CONV_ALGORITHMS,
     .tiles = dlb_conv_tiles,
     .tiles_n = DLB_CONV_TILES,
-    .passes = 1u << DLB_FWD,
+    .passes = 1u << DLB_FWD | 1u << DLB_BWD_DATA | 1u << DLB_BWD_WEIGHTS,
     .complete = conv_complete,
     .dim_needed = conv_dim_needed,
     .flops = conv_flops,
     .bytes = conv_bytes,
     .tensors = conv_tensors,
     .reduction = conv_reduction,
+    .unreached = conv_unreached,
     .enumerate = dlb_conv_enumerate,
     .refuse = dlb_conv_refuse,
     .fallback = dlb_conv_fallback,

@@ -4,6 +4,9 @@
  *   dst[n,y,x,c] = act( bias[c] + sum over kh, kw of src[taps of (n,y,x)][c] * w[c,kh,kw]
  * )
  *
+ * Backward data is the same over its phases (conv_phases.c), with diff_dst for src,
+ * diff_src for dst and the weights in reverse.
+ *
  * Shapes    src nhwc and dst nhwc in place; weights packed in bind as [kh][kw][channels
  *           rounded up to a vector]
  * Units     elements; a row is one output row of one image
@@ -41,28 +44,50 @@ const struct dlb_depthwise_tile *dlb_depthwise_find(enum dlb_isa isa, int mr, in
     return NULL;
 }
 
-struct depthwise {
-    struct dlb_plan plan;
-    struct dlb_conv_shape s;
-    const struct dlb_depthwise_kernels *kernels;
+struct part {
+    struct dlb_conv_phase phase;
     /* nv vectors, and one for what is left over. */
     const struct dlb_depthwise_tile *wide, *narrow;
+    int64_t packed; /* where its weights begin */
+    struct dlb_conv_grid grid;
+};
+
+struct depthwise {
+    struct dlb_plan plan;
+    struct dlb_problem problem;
+    enum dlb_isa isa;
+    const struct dlb_depthwise_kernels *kernels;
     int lanes;
     bool stream;
-    int64_t rows_block, vectors, weights_ld;
-    struct dlb_conv_grid grid;
+    int64_t channels, rows_block, vectors, weights_ld;
+    int64_t parts_n;
+    struct part *parts; /* by phase */
     float *packed;
     const float *src, *bias;
     float *dst;
 };
 
-static void share(const struct depthwise *p, const struct dlb_team *team, int64_t *rows,
-                  int64_t *vectors)
+static void share(const struct depthwise *p, const struct part *part,
+                  const struct dlb_team *team, int64_t *rows, int64_t *vectors)
 {
-    dlb_share(p->s.mb * p->s.oh, team->rank / p->grid.columns, p->grid.rows, &rows[0],
-              &rows[1]);
-    dlb_share(p->vectors, team->rank % p->grid.columns, p->grid.columns, &vectors[0],
+    const struct dlb_conv_shape *s = &part->phase.s;
+    const struct dlb_conv_grid *grid = &part->grid;
+    dlb_share(s->mb * s->oh, team->rank / grid->columns, grid->rows, &rows[0], &rows[1]);
+    dlb_share(p->vectors, team->rank % grid->columns, grid->columns, &vectors[0],
               &vectors[1]);
+}
+
+static void pack(const struct depthwise *p, const struct part *part, const float *weights,
+                 int64_t begin, int64_t end)
+{
+    const struct dlb_conv_phase *phase = &part->phase;
+    float *out = p->packed + part->packed;
+    for (int64_t kh = 0; kh < phase->s.kh; kh++)
+        for (int64_t kw = 0; kw < phase->s.kw; kw++, out += p->weights_ld)
+            for (int64_t c = begin; c < end; c++)
+                out[c] = c < p->channels ? weights[phase->w + c * phase->w_group +
+                                                   kh * phase->w_kh + kw * phase->w_kw]
+                                         : 0;
 }
 
 static enum dlb_status depthwise_bind(struct dlb_plan *plan, void *const *tensor,
@@ -70,26 +95,27 @@ static enum dlb_status depthwise_bind(struct dlb_plan *plan, void *const *tensor
                                       struct dlb_error *error)
 {
     struct depthwise *p = (struct depthwise *)plan;
-    const struct dlb_conv_shape *s = &p->s;
-    const float *weights = tensor[DLB_CONV_WEIGHTS];
+    bool forward = p->problem.pass == DLB_FWD;
     (void)error;
     if (team->rank == 0) {
-        p->src = tensor[DLB_CONV_SRC];
-        p->dst = tensor[DLB_CONV_DST];
-        p->bias = s->bias ? tensor[DLB_CONV_BIASES] : NULL;
+        p->src = tensor[forward ? DLB_CONV_SRC : DLB_CONV_DST];
+        p->dst = tensor[forward ? DLB_CONV_DST : DLB_CONV_SRC];
+        p->bias =
+            forward && p->problem.dim[DLB_CONV_BIAS] ? tensor[DLB_CONV_BIASES] : NULL;
     }
-    int64_t taps = s->kh * s->kw, begin, end;
+    int64_t begin, end;
     dlb_share(p->vectors, team->rank, team->size, &begin, &end);
-    for (int64_t tap = 0; tap < taps; tap++)
-        for (int64_t c = begin * p->lanes; c < end * p->lanes; c++)
-            p->packed[tap * p->weights_ld + c] = c < s->oc ? weights[c * taps + tap] : 0;
+    for (int64_t i = 0; i < p->parts_n; i++)
+        pack(p, &p->parts[i], tensor[DLB_CONV_WEIGHTS], begin * p->lanes, end * p->lanes);
     dlb_team_barrier(team);
     return DLB_OK;
 }
 
-static void run_row(const struct depthwise *p, int64_t row, int64_t channel, bool wide)
+static void run_row(const struct depthwise *p, const struct part *part, int64_t row,
+                    int64_t channel, bool wide)
 {
-    const struct dlb_conv_shape *s = &p->s;
+    const struct dlb_conv_phase *phase = &part->phase;
+    const struct dlb_conv_shape *s = &phase->s;
     int64_t image = row / s->oh, y = row % s->oh, kh_begin, kh_end;
     dlb_conv_valid_taps(y, s->ih, s->kh, s->sh, s->ph, s->dh, &kh_begin, &kh_end);
     struct dlb_depthwise call = {
@@ -102,20 +128,21 @@ static void run_row(const struct depthwise *p, int64_t row, int64_t channel, boo
         .pixel = s->sw * s->ic,
         .line = (s->dh + 1) * s->iw * s->ic,
         .column = (s->dw + 1) * s->ic,
-        .weights = p->packed + channel,
+        .weights = p->packed + part->packed + channel,
         .weights_ld = p->weights_ld,
         .kernel_w = s->kw,
         .kh_begin = kh_begin,
         .kh_end = kh_end,
         .bias = p->bias ? p->bias + channel : NULL,
-        .dst = p->dst + row * s->ow * s->oc + channel,
-        .dst_ld = s->oc,
+        .dst =
+            p->dst + phase->dst + image * phase->dst_image + y * phase->dst_row + channel,
+        .dst_ld = phase->dst_pixel,
         .pixels = s->ow,
         .lanes = (int)dlb_min(p->lanes, s->oc - channel),
         .relu = s->relu,
         .stream = p->stream,
     };
-    const struct dlb_depthwise_tile *tile = wide ? p->wide : p->narrow;
+    const struct dlb_depthwise_tile *tile = wide ? part->wide : part->narrow;
     bool three = s->kh == 3 && s->kw == 3 && s->dw == 0;
     if (call.lanes < p->lanes)
         tile->any_tail(&call);
@@ -127,20 +154,34 @@ static void run_row(const struct depthwise *p, int64_t row, int64_t channel, boo
         tile->any(&call);
 }
 
+/* Number block of the thread's blocks of rows in one phase; false past its last. */
+static bool run_block(const struct depthwise *p, const struct part *part,
+                      const struct dlb_team *team, int64_t block)
+{
+    int64_t rows[2], vectors[2];
+    share(p, part, team, rows, vectors);
+    rows[0] += block * p->rows_block;
+    rows[1] = dlb_min(rows[1], rows[0] + p->rows_block);
+    for (int64_t v = vectors[0]; v < vectors[1];) {
+        bool whole = (v + part->wide->nv) * p->lanes <= p->channels;
+        bool wide = whole && v + part->wide->nv <= vectors[1];
+        for (int64_t row = rows[0]; row < rows[1]; row++)
+            run_row(p, part, row, v * p->lanes, wide);
+        v += wide ? part->wide->nv : 1;
+    }
+    return rows[0] < rows[1];
+}
+
 static void depthwise_run(struct dlb_plan *plan, const struct dlb_team *team)
 {
     const struct depthwise *p = (const struct depthwise *)plan;
-    int64_t rows[2], vectors[2];
-    share(p, team, rows, vectors);
-    for (int64_t r = rows[0]; r < rows[1]; r += p->rows_block) {
-        int64_t end = dlb_min(rows[1], r + p->rows_block);
-        for (int64_t v = vectors[0]; v < vectors[1];) {
-            bool whole = (v + p->wide->nv) * p->lanes <= p->s.oc;
-            bool wide = whole && v + p->wide->nv <= vectors[1];
-            for (int64_t row = r; row < end; row++)
-                run_row(p, row, v * p->lanes, wide);
-            v += wide ? p->wide->nv : 1;
-        }
+    bool more = true;
+    if (p->problem.pass == DLB_BWD_DATA)
+        dlb_conv_zero_unmet(&p->problem, p->isa, team, p->stream, p->dst);
+    for (int64_t block = 0; more; block++) {
+        more = false;
+        for (int64_t i = 0; i < p->parts_n; i++)
+            more |= run_block(p, &p->parts[i], team, block);
     }
     if (p->stream)
         p->kernels->stream_fence();
@@ -157,6 +198,7 @@ static void depthwise_release(struct dlb_plan *plan)
 {
     struct depthwise *p = (struct depthwise *)plan;
     dlb_free(p->packed);
+    free(p->parts);
     free(p);
 }
 
@@ -169,33 +211,52 @@ static const struct dlb_plan_class depthwise_class = {
     .release = depthwise_release,
 };
 
+/* A phase may be narrower than the one that the candidate was judged by. */
+static const struct dlb_depthwise_tile *find(const struct depthwise *p, int64_t width,
+                                             int mr, int nv)
+{
+    return dlb_depthwise_find(p->isa, mr <= width ? mr : 1, nv);
+}
+
 enum dlb_status dlb_conv_depthwise_make(const struct dlb_problem *problem,
                                         const struct dlb_target *target,
                                         const struct dlb_candidate *candidate,
                                         struct dlb_plan **plan, struct dlb_error *error)
 {
     const int *tile = candidate->tile;
+    int64_t phases = dlb_conv_phases(problem), taps = 0;
     struct depthwise *p = calloc(1, sizeof *p);
     if (!p)
         return dlb_fail(error, DLB_NOMEM, "No memory for a plan of %zu bytes.",
                         sizeof *p);
     p->plan.class = &depthwise_class;
-    dlb_conv_shape_get(problem, &p->s);
-    int mr = tile[DLB_CONV_TILE_MR];
+    p->problem = *problem;
+    p->isa = target->isa;
     p->kernels = dlb_depthwise_kernels(target->isa);
     p->lanes = dlb_isa_lanes(target->isa);
-    int nv = tile[DLB_CONV_TILE_NR] / p->lanes;
-    p->wide = dlb_depthwise_find(target->isa, mr, nv);
-    p->narrow = dlb_depthwise_find(target->isa, mr, 1);
     p->stream = tile[DLB_CONV_TILE_STREAM] == DLB_CONV_STREAM_ON;
+    p->channels = problem->dim[DLB_CONV_IC];
     p->rows_block = tile[DLB_CONV_TILE_ROWS];
-    p->vectors = dlb_div_up(p->s.oc, p->lanes);
+    p->vectors = dlb_div_up(p->channels, p->lanes);
     p->weights_ld = p->vectors * p->lanes;
-    p->grid = dlb_conv_grid_make(tile[DLB_CONV_TILE_SPLIT], target->threads,
-                                 p->s.mb * p->s.oh, p->vectors);
-    size_t bytes = sizeof(float) * (size_t)(p->s.kh * p->s.kw * p->weights_ld);
+    p->parts = calloc((size_t)phases, sizeof *p->parts);
+    for (int64_t i = 0; p->parts && i < phases; i++) {
+        struct part *part = &p->parts[p->parts_n];
+        if (!dlb_conv_phase_get(problem, i, &part->phase))
+            continue;
+        const struct dlb_conv_shape *s = &part->phase.s;
+        int mr = tile[DLB_CONV_TILE_MR], nv = tile[DLB_CONV_TILE_NR] / p->lanes;
+        part->wide = find(p, s->ow, mr, nv);
+        part->narrow = find(p, s->ow, mr, 1);
+        part->packed = taps * p->weights_ld;
+        part->grid = dlb_conv_grid_make(tile[DLB_CONV_TILE_SPLIT], target->threads,
+                                        s->mb * s->oh, p->vectors);
+        taps += s->kh * s->kw;
+        p->parts_n++;
+    }
+    size_t bytes = sizeof(float) * (size_t)(taps * p->weights_ld);
     p->packed = dlb_alloc(bytes);
-    if (!p->packed) {
+    if (!p->parts || !p->packed) {
         depthwise_release(&p->plan);
         return dlb_fail(error, DLB_NOMEM,
                         "No memory for %zu bytes of packed depthwise weights.", bytes);

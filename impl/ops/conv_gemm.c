@@ -4,6 +4,9 @@
  *
  *   dst[r,x,o] = act( bias[o] + sum over kh, kw, i of src[tap of (r,x)][i] * w[o,i,kh,kw] )
  *
+ * Backward data is the same over its phases (conv_phases.c), with diff_dst for src,
+ * diff_src for dst and the weights transposed and in reverse.
+ *
  * Shapes    src nhwc and dst nhwc in place; weights packed in bind as one panel for each
  *           nr output channels of a group: [ic/kc][kh][kw][kc][nr], the last panel of a
  *           group as many vectors wide as it needs
@@ -15,8 +18,8 @@
  *           the batch.  direct: the kw taps that share one range of valid pixels are one
  *           call with that many rows, into the same tile of dst.  direct-row, im2col:
  *           pixels that share one range of valid kw taps are tiles of their own
- * Work items and barriers   a grid of threads over rows x panels; no barrier in run, one
- *           in bind
+ * Work items and barriers   a grid of threads over rows x panels, phase by phase within a
+ *           block of rows; no barrier in run, one in bind
  * Scratch   im2col: rows * ow * (kh*kw*icg + a line) a thread; others none
  * Cost      2*mb*oc*icg*(valid taps) flops; least bytes: each operand once.  A block reads
  *           its rows once from beyond L2, and the weights of the thread's panels
@@ -26,69 +29,31 @@
  * Source    Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on
  *           SIMD Architectures", SC 2018
  */
-#include "core/brgemm.h"
-#include "ops/conv_internal.h"
+#include "ops/conv_nest.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Pixels first … first+rows-1 of a tile, with the taps that all of them have. */
-struct segment {
-    int first, rows;
-    int64_t k;  /* of one batch entry */
-    int list;   /* its batch entries, those of one kh side by side */
-    int taps;   /* batch entries a kh */
-    bool merge; /* entries of all kh follow each other in A and B: one long entry */
-};
-
-/* A register tile of a row.  When whole is set the last segment covers all its pixels. */
-struct tile {
-    int64_t x;
-    int mr;
-    int segment_begin, segment_end;
-    bool whole;
-};
-
-struct panel {
-    int64_t b;       /* offset in packed */
-    int64_t channel; /* first output channel */
-    int group, nv, n;
-};
-
 /* A row of tiles as the kernels see it. */
 struct row {
-    int64_t a_start, pixel; /* of x = 0 */
+    int64_t a_start, c; /* of x = 0 */
     int64_t kh_begin, kh_end;
 };
 
-enum { LINE = DLB_CACHE_LINE / sizeof(float) };
 /* Some 300 cycles: what a line takes from beyond L2. */
 enum { STEPS_AHEAD = 24 };
-enum { NARROW_PANEL = 1, SHORT_KC = 2, VARIANTS = 4 };
 
 struct conv_gemm {
     struct dlb_plan plan;
+    struct dlb_problem problem;
+    enum dlb_isa isa;
     const struct dlb_brgemm_kernels *kernels;
-    struct dlb_conv_shape s;
-    int algorithm, order, stream;
+    int order, stream;
     int steps_ahead;  /* by which weights are prefetched */
     bool fetch_panel; /* the next panel is fetched while one is worked on */
-    struct dlb_conv_grid grid;
-    int64_t rows, rows_block; /* rows of all images; in a block */
-    int64_t kc, kc_blocks;
-    int64_t panels_group; /* panels of a group */
-    int64_t panels_n;
-    struct panel *panels;
-    struct tile *tiles;
-    int tiles_n;
-    struct segment *segments;
-    int segments_n;
-    /* Batch entries; B's offsets depend on the width of the panel and the depth of the ic
-     * block. */
-    int64_t *a_offset, *b_offset[VARIANTS];
-    int entries_n;
-    int64_t a_x;   /* distance of two neighbouring output pixels in A */
-    int64_t pitch; /* im2col: of a pixel in scratch */
+    int64_t rows_block;
+    int64_t nests_n;
+    struct dlb_conv_nest *nests; /* by phase */
     int64_t packed_elements;
     int64_t scratch_elements; /* of one thread */
     float *packed, *scratch;
@@ -96,170 +61,34 @@ struct conv_gemm {
     float *dst;
 };
 
-static bool by_class(const struct conv_gemm *p)
+static void share(const struct dlb_conv_nest *nest, const struct dlb_team *team,
+                  int64_t *rows, int64_t *panels)
 {
-    return p->algorithm == DLB_CONV_DIRECT_ROW || p->algorithm == DLB_CONV_IM2COL;
-}
-
-static void valid_kw(const struct dlb_conv_shape *s, int64_t x, int64_t *begin,
-                     int64_t *end)
-{
-    dlb_conv_valid_taps(x, s->iw, s->kw, s->sw, s->pw, s->dw, begin, end);
-    if (*end <= *begin)
-        *begin = *end = 0;
-}
-
-/* Appends a segment and its batch entries: taps kw_begin … kw_end-1, run of them in one
- * entry (run 1 or all). */
-static void add_segment(struct conv_gemm *p, int first, int rows, int64_t kw_begin,
-                        int64_t kw_end)
-{
-    const struct dlb_conv_shape *s = &p->s;
-    bool runs = by_class(p), gathered = p->algorithm == DLB_CONV_IM2COL;
-    struct segment *segment = &p->segments[p->segments_n++];
-    int64_t taps = kw_end - kw_begin;
-    *segment = (struct segment){
-        .first = first,
-        .rows = rows,
-        .k = runs ? taps * s->icg : 0,
-        .list = p->entries_n,
-        .taps = runs ? taps > 0 : (int)taps,
-        .merge = gathered && taps == s->kw,
-    };
-    int64_t depth = p->kc, short_depth = s->icg - (p->kc_blocks - 1) * p->kc;
-    int64_t width = p->panels[0].nv * p->kernels->lanes,
-            narrow = p->panels[p->panels_group - 1].nv * p->kernels->lanes;
-    for (int64_t kh = 0; kh < s->kh; kh++)
-        for (int64_t kw = kw_begin; kw < kw_end; kw += runs ? taps : 1) {
-            int64_t tap = kh * s->kw + kw;
-            int entry = p->entries_n++;
-            p->a_offset[entry] =
-                gathered ? tap * s->icg
-                         : kh * (s->dh + 1) * s->iw * s->ic + kw * (s->dw + 1) * s->ic;
-            p->b_offset[0][entry] = tap * depth * width;
-            p->b_offset[NARROW_PANEL][entry] = tap * depth * narrow;
-            p->b_offset[SHORT_KC][entry] = tap * short_depth * width;
-            p->b_offset[SHORT_KC | NARROW_PANEL][entry] = tap * short_depth * narrow;
-        }
-}
-
-/* Segments of a tile by the valid pixels of each kw; the one with all pixels comes last.
- */
-static void add_segments_by_tap(struct conv_gemm *p, struct tile *tile)
-{
-    const struct dlb_conv_shape *s = &p->s;
-    for (int whole = 0; whole < 2; whole++)
-        for (int64_t kw = 0; kw < s->kw;) {
-            int range[2][2];
-            int64_t next = kw;
-            for (int which = 0; next < s->kw; next++, which = 1) {
-                range[which][0] = tile->mr, range[which][1] = 0;
-                for (int i = 0; i < tile->mr; i++) {
-                    int64_t begin, end;
-                    valid_kw(s, tile->x + i, &begin, &end);
-                    if (next < begin || next >= end)
-                        continue;
-                    range[which][0] = (int)dlb_min(range[which][0], i);
-                    range[which][1] = i + 1;
-                }
-                if (which && memcmp(range[0], range[1], sizeof range[0]))
-                    break;
-            }
-            int rows = range[0][1] - range[0][0];
-            if (rows > 0 && (rows == tile->mr) == whole) {
-                add_segment(p, range[0][0], rows, kw, next);
-                tile->whole = whole;
-            }
-            kw = next;
-        }
-}
-
-static void add_tiles(struct conv_gemm *p, int64_t x_begin, int64_t x_end, int mr)
-{
-    int64_t pixels = x_end - x_begin, count = dlb_div_up(pixels, mr);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t begin, end;
-        dlb_share(pixels, (int)i, (int)count, &begin, &end);
-        struct tile *tile = &p->tiles[p->tiles_n++];
-        *tile = (struct tile){.x = x_begin + begin,
-                              .mr = (int)(end - begin),
-                              .segment_begin = p->segments_n};
-        if (by_class(p)) {
-            int64_t kw_begin, kw_end;
-            valid_kw(&p->s, tile->x, &kw_begin, &kw_end);
-            add_segment(p, 0, tile->mr, kw_begin, kw_end);
-            tile->whole = true;
-        } else {
-            add_segments_by_tap(p, tile);
-        }
-        tile->segment_end = p->segments_n;
-    }
-}
-
-/* The tiles of a row, the same for every row but for the valid kh. */
-static void make_tiles(struct conv_gemm *p, int mr)
-{
-    const struct dlb_conv_shape *s = &p->s;
-    if (p->algorithm == DLB_CONV_GEMM_1X1) {
-        p->tiles[p->tiles_n++] = (struct tile){.mr = mr, .segment_end = 1, .whole = true};
-        add_segment(p, 0, mr, 0, 1);
-        return;
-    }
-    if (!by_class(p)) {
-        add_tiles(p, 0, s->ow, mr);
-        return;
-    }
-    for (int64_t x = 0; x < s->ow;) {
-        int64_t begin, end, next = x + 1;
-        valid_kw(s, x, &begin, &end);
-        for (; next < s->ow; next++) {
-            int64_t next_begin, next_end;
-            valid_kw(s, next, &next_begin, &next_end);
-            if (next_begin != begin || next_end != end)
-                break;
-        }
-        add_tiles(p, x, next, mr);
-        x = next;
-    }
-}
-
-static void make_panels(struct conv_gemm *p, int nv)
-{
-    const struct dlb_conv_shape *s = &p->s;
-    int64_t lanes = p->kernels->lanes, b = 0;
-    for (int64_t i = 0; i < p->panels_n; i++) {
-        int64_t first = i % p->panels_group * nv * lanes;
-        struct panel *panel = &p->panels[i];
-        panel->group = (int)(i / p->panels_group);
-        panel->channel = panel->group * s->ocg + first;
-        panel->n = (int)dlb_min(nv * lanes, s->ocg - first);
-        panel->nv = (int)dlb_div_up(panel->n, lanes);
-        panel->b = b;
-        b += s->kh * s->kw * s->icg * panel->nv * lanes;
-    }
-    p->packed_elements = b;
-}
-
-static void share(const struct conv_gemm *p, const struct dlb_team *team, int64_t *rows,
-                  int64_t *panels)
-{
-    dlb_share(p->rows, team->rank / p->grid.columns, p->grid.rows, &rows[0], &rows[1]);
-    dlb_share(p->panels_n, team->rank % p->grid.columns, p->grid.columns, &panels[0],
+    const struct dlb_conv_grid *grid = &nest->grid;
+    dlb_share(nest->rows, team->rank / grid->columns, grid->rows, &rows[0], &rows[1]);
+    dlb_share(nest->panels_n, team->rank % grid->columns, grid->columns, &panels[0],
               &panels[1]);
 }
 
-static void pack_panel(const struct conv_gemm *p, const struct panel *panel,
-                       const float *weights)
+static void pack_panel(const struct conv_gemm *p, const struct dlb_conv_nest *nest,
+                       const struct dlb_conv_panel *panel, const float *weights)
 {
-    const struct dlb_conv_shape *s = &p->s;
-    int64_t taps = s->kh * s->kw, width = panel->nv * p->kernels->lanes;
+    const struct dlb_conv_phase *phase = &nest->phase;
+    const struct dlb_conv_shape *s = &phase->s;
+    int64_t width = panel->nv * nest->lanes;
     float *out = p->packed + panel->b;
-    const float *from = weights + panel->channel * s->icg * taps;
-    for (int64_t i0 = 0; i0 < s->icg; i0 += p->kc)
-        for (int64_t tap = 0; tap < taps; tap++)
-            for (int64_t i = i0; i < dlb_min(s->icg, i0 + p->kc); i++, out += width)
-                for (int64_t o = 0; o < width; o++)
-                    out[o] = o < panel->n ? from[(o * s->icg + i) * taps + tap] : 0;
+    const float *from = weights + (phase->w + panel->group * phase->w_group +
+                                   panel->channel % s->ocg * phase->w_out);
+    for (int64_t i0 = 0; i0 < s->icg; i0 += nest->kc)
+        for (int64_t kh = 0; kh < s->kh; kh++)
+            for (int64_t kw = 0; kw < s->kw; kw++)
+                for (int64_t i = i0; i < dlb_min(s->icg, i0 + nest->kc);
+                     i++, out += width) {
+                    const float *w =
+                        from + (kh * phase->w_kh + kw * phase->w_kw + i * phase->w_in);
+                    for (int64_t o = 0; o < width; o++)
+                        out[o] = o < panel->n ? w[o * phase->w_out] : 0;
+                }
 }
 
 static enum dlb_status conv_gemm_bind(struct dlb_plan *plan, void *const *tensor,
@@ -267,18 +96,23 @@ static enum dlb_status conv_gemm_bind(struct dlb_plan *plan, void *const *tensor
                                       struct dlb_error *error)
 {
     struct conv_gemm *p = (struct conv_gemm *)plan;
+    bool forward = p->problem.pass == DLB_FWD;
     (void)error;
     if (team->rank == 0) {
-        p->src = tensor[DLB_CONV_SRC];
-        p->dst = tensor[DLB_CONV_DST];
-        p->bias = p->s.bias ? tensor[DLB_CONV_BIASES] : NULL;
+        p->src = tensor[forward ? DLB_CONV_SRC : DLB_CONV_DST];
+        p->dst = tensor[forward ? DLB_CONV_DST : DLB_CONV_SRC];
+        p->bias =
+            forward && p->problem.dim[DLB_CONV_BIAS] ? tensor[DLB_CONV_BIASES] : NULL;
     }
-    int64_t rows[2], panels[2], begin, end;
-    share(p, team, rows, panels);
-    dlb_share(panels[1] - panels[0], team->rank / p->grid.columns, p->grid.rows, &begin,
-              &end);
-    for (int64_t i = begin; i < end; i++)
-        pack_panel(p, &p->panels[panels[0] + i], tensor[DLB_CONV_WEIGHTS]);
+    for (int64_t n = 0; n < p->nests_n; n++) {
+        const struct dlb_conv_nest *nest = &p->nests[n];
+        int64_t rows[2], panels[2], begin, end;
+        share(nest, team, rows, panels);
+        dlb_share(panels[1] - panels[0], team->rank / nest->grid.columns, nest->grid.rows,
+                  &begin, &end);
+        for (int64_t i = begin; i < end; i++)
+            pack_panel(p, nest, &nest->panels[panels[0] + i], tensor[DLB_CONV_WEIGHTS]);
+    }
     if (p->scratch_elements)
         memset(p->scratch + team->rank * p->scratch_elements, 0,
                (size_t)p->scratch_elements * sizeof(float));
@@ -288,18 +122,18 @@ static enum dlb_status conv_gemm_bind(struct dlb_plan *plan, void *const *tensor
 
 /* The reduction of one row of pixels, side by side; taps outside the input are left out.
  */
-static void gather_row(const struct conv_gemm *p, const struct row *row, int64_t group,
-                       float *scratch)
+static void gather_row(const struct conv_gemm *p, const struct dlb_conv_nest *nest,
+                       const struct row *row, int64_t group, float *scratch)
 {
-    const struct dlb_conv_shape *s = &p->s;
-    for (int t = 0; t < p->tiles_n; t++) {
-        const struct tile *tile = &p->tiles[t];
+    const struct dlb_conv_shape *s = &nest->phase.s;
+    for (int t = 0; t < nest->strips_n; t++) {
+        const struct dlb_conv_strip *strip = &nest->strips[t];
         int64_t kw_begin, kw_end;
-        valid_kw(s, tile->x, &kw_begin, &kw_end);
-        for (int64_t x = tile->x; x < tile->x + tile->mr; x++)
+        dlb_conv_nest_taps(s, strip->x, &kw_begin, &kw_end);
+        for (int64_t x = strip->x; x < strip->x + strip->mr; x++)
             for (int64_t kh = row->kh_begin; kh < row->kh_end; kh++)
                 for (int64_t kw = kw_begin; kw < kw_end; kw++)
-                    memcpy(scratch + x * p->pitch + (kh * s->kw + kw) * s->icg,
+                    memcpy(scratch + x * nest->pitch + (kh * s->kw + kw) * s->icg,
                            p->src + (row->a_start + group * s->icg +
                                      kh * (s->dh + 1) * s->iw * s->ic +
                                      (x * s->sw + kw * (s->dw + 1)) * s->ic),
@@ -307,40 +141,46 @@ static void gather_row(const struct conv_gemm *p, const struct row *row, int64_t
     }
 }
 
-static struct row row_make(const struct conv_gemm *p, int64_t index, int *mr)
+static struct row row_make(const struct dlb_conv_nest *nest, int64_t index, int *mr)
 {
-    const struct dlb_conv_shape *s = &p->s;
-    if (p->algorithm == DLB_CONV_GEMM_1X1) {
+    const struct dlb_conv_phase *phase = &nest->phase;
+    const struct dlb_conv_shape *s = &phase->s;
+    if (nest->algorithm == DLB_CONV_GEMM_1X1) {
         int64_t begin, end;
-        dlb_share(s->mb * s->oh * s->ow, (int)index, (int)p->rows, &begin, &end);
+        dlb_share(s->mb * s->oh * s->ow, (int)index, (int)nest->rows, &begin, &end);
         *mr = (int)(end - begin);
-        return (struct row){begin * s->ic, begin, 0, 1};
+        return (struct row){begin * s->ic, begin * s->oc, 0, 1};
     }
     int64_t image = index / s->oh, y = index % s->oh;
     struct row row = {
         .a_start = ((image * s->ih + y * s->sh - s->ph) * s->iw - s->pw) * s->ic,
-        .pixel = index * s->ow,
+        .c = phase->dst + image * phase->dst_image + y * phase->dst_row,
     };
     dlb_conv_valid_taps(y, s->ih, s->kh, s->sh, s->ph, s->dh, &row.kh_begin, &row.kh_end);
-    row.kh_end = dlb_max(row.kh_begin, row.kh_end);
+    if (row.kh_end <= row.kh_begin)
+        row.kh_begin = row.kh_end = 0;
     return row;
 }
 
-static int64_t block_depth(const struct conv_gemm *p, int64_t block)
+static int64_t block_depth(const struct dlb_conv_nest *nest, int64_t block)
 {
-    return dlb_min(p->kc, p->s.icg - block * p->kc);
+    return dlb_min(nest->kc, nest->phase.s.icg - block * nest->kc);
 }
 
 /* The weights of a panel in one block of input channels. */
-static const float *panel_weights(const struct conv_gemm *p, const struct panel *panel,
-                                  int64_t block)
+static const float *panel_weights(const struct conv_gemm *p,
+                                  const struct dlb_conv_nest *nest,
+                                  const struct dlb_conv_panel *panel, int64_t block)
 {
     return p->packed + panel->b +
-           block * p->kc * p->s.kh * p->s.kw * panel->nv * p->kernels->lanes;
+           block * nest->kc * nest->phase.s.kh * nest->phase.s.kw * panel->nv *
+               nest->lanes;
 }
 
 /* A kernel's call, with what is fetched on the side. */
 struct caller {
+    const struct conv_gemm *p;
+    const struct dlb_conv_nest *nest;
     struct dlb_brgemm call;
     const float *fetch_end;
 };
@@ -357,71 +197,75 @@ static void invoke(struct caller *caller, dlb_brgemm_fn *kernel)
 }
 
 /* The panel that the nest comes to after panels[0] <= at < panels[1]. */
-static void fetch_next(const struct conv_gemm *p, const int64_t *panels, int64_t at,
-                       int64_t block, struct caller *caller)
+static void fetch_next(struct caller *caller, const int64_t *panels, int64_t at,
+                       int64_t block)
 {
+    const struct dlb_conv_nest *nest = caller->nest;
     if (++at == panels[1]) {
         at = panels[0];
-        block = (block + 1) % p->kc_blocks;
+        block = (block + 1) % nest->kc_blocks;
     }
-    const struct panel *panel = &p->panels[at];
-    caller->call.fetch = panel_weights(p, panel, block);
-    caller->fetch_end = caller->call.fetch + block_depth(p, block) * p->s.kh * p->s.kw *
-                                                 panel->nv * p->kernels->lanes;
+    const struct dlb_conv_panel *panel = &nest->panels[at];
+    caller->call.fetch = panel_weights(caller->p, nest, panel, block);
+    caller->fetch_end = caller->call.fetch + block_depth(nest, block) * nest->phase.s.kh *
+                                                 nest->phase.s.kw * panel->nv *
+                                                 nest->lanes;
 }
 
-/* One register tile: row, tile of the row, panel, block of input channels.  mr differs
- * from tile->mr in gemm-1x1 only. */
-static void run_tile(const struct conv_gemm *p, struct caller *caller,
-                     const struct row *row, const struct tile *tile, int mr,
-                     const struct panel *panel, int64_t block)
+/* One register tile: row, strip of the row, panel, block of input channels.  mr differs
+ * from strip->mr in gemm-1x1 only. */
+static void run_strip(struct caller *caller, const struct row *row,
+                      const struct dlb_conv_strip *strip, int mr,
+                      const struct dlb_conv_panel *panel, int64_t block)
 {
-    const struct dlb_conv_shape *s = &p->s;
+    const struct conv_gemm *p = caller->p;
+    const struct dlb_conv_nest *nest = caller->nest;
+    const struct dlb_conv_shape *s = &nest->phase.s;
     struct dlb_brgemm *call = &caller->call;
     dlb_brgemm_fn *const *kernel = p->kernels->tile[panel->nv];
-    int64_t depth = block_depth(p, block);
-    int variant = (panel->nv != p->panels[0].nv ? NARROW_PANEL : 0) |
-                  (depth != p->kc ? SHORT_KC : 0);
-    int64_t a_start = row->a_start + block * p->kc + tile->x * p->a_x;
-    if (p->algorithm != DLB_CONV_IM2COL)
+    int64_t depth = block_depth(nest, block);
+    int variant = (panel->nv != nest->panels[0].nv ? DLB_CONV_NARROW_PANEL : 0) |
+                  (depth != nest->kc ? DLB_CONV_SHORT_KC : 0);
+    int64_t a_start = row->a_start + block * nest->kc + strip->x * nest->a_x;
+    if (nest->algorithm != DLB_CONV_IM2COL)
         a_start += panel->group * s->icg;
-    float *c = p->dst + (row->pixel + tile->x) * s->oc + panel->channel;
-    unsigned last = block == p->kc_blocks - 1
+    float *c = p->dst + row->c + strip->x * call->ldc + panel->channel;
+    unsigned last = block == nest->kc_blocks - 1
                         ? (s->relu ? DLB_BRGEMM_RELU : 0) |
                               (p->stream == DLB_CONV_STREAM_ON ? DLB_BRGEMM_STREAM : 0)
                         : 0;
     unsigned first = block > 0 ? DLB_BRGEMM_ACCUMULATE : 0;
-    int segments = tile->segment_end - tile->segment_begin;
-    call->b = panel_weights(p, panel, block);
+    int segments = strip->segment_end - strip->segment_begin;
+    call->b = panel_weights(p, nest, panel, block);
     call->bias = p->bias ? p->bias + panel->channel : NULL;
     call->n = panel->n;
-    call->b_ahead = p->steps_ahead * panel->nv * p->kernels->lanes;
-    if (!first && (segments > 1 || !tile->whole)) {
+    call->b_ahead = p->steps_ahead * panel->nv * nest->lanes;
+    if (!first && (segments > 1 || !strip->whole)) {
         call->c = c;
         call->batch = 0;
         call->flags = 0;
         invoke(caller, kernel[mr]);
         first = DLB_BRGEMM_ACCUMULATE;
     }
-    for (int i = tile->segment_begin; i < tile->segment_end; i++) {
-        const struct segment *segment = &p->segments[i];
+    for (int i = strip->segment_begin; i < strip->segment_end; i++) {
+        const struct dlb_conv_segment *segment = &nest->segments[i];
         int64_t khs = row->kh_end - row->kh_begin;
-        bool finish = tile->whole && i + 1 == tile->segment_end;
+        bool finish = strip->whole && i + 1 == strip->segment_end;
         int entry = segment->list + (int)row->kh_begin * segment->taps;
-        call->a_start = a_start + segment->first * p->a_x;
-        call->a_offset = p->a_offset + entry;
-        call->b_offset = p->b_offset[variant] + entry;
+        call->a_start = a_start + segment->first * nest->a_x;
+        call->a_offset = nest->a_offset + entry;
+        call->b_offset = nest->b_offset[variant] + entry;
         call->batch = khs * segment->taps;
         call->k = segment->k ? segment->k : depth;
         if (segment->merge && khs > 0) {
             call->batch = 1;
             call->k *= khs;
         }
-        call->c = c + segment->first * s->oc;
+        call->c = c + segment->first * call->ldc;
         call->flags = first | (finish ? last : 0);
         invoke(caller, kernel[finish ? mr : segment->rows]);
     }
-    if (!tile->whole && last) {
+    if (!strip->whole && last) {
         call->c = c;
         call->batch = 0;
         call->flags = DLB_BRGEMM_ACCUMULATE | last;
@@ -429,40 +273,65 @@ static void run_tile(const struct conv_gemm *p, struct caller *caller,
     }
 }
 
-/* Rows of a block, all tiles, some panels. */
-static void run_rows(const struct conv_gemm *p, const int64_t *rows,
-                     const int64_t *panels, int64_t block, bool gathered,
-                     struct caller *caller)
+/* Rows of a block, all strips, some panels. */
+static void run_rows(struct caller *caller, const int64_t *rows, const int64_t *panels,
+                     int64_t block, bool gathered)
 {
+    const struct dlb_conv_nest *nest = caller->nest;
     for (int64_t r = rows[0]; r < rows[1]; r++) {
         int mr = 0;
-        struct row row = row_make(p, r, &mr);
+        struct row row = row_make(nest, r, &mr);
         if (gathered)
-            row.a_start = (r - rows[0]) * p->s.ow * p->pitch;
-        for (int t = 0; t < p->tiles_n; t++)
+            row.a_start = (r - rows[0]) * nest->phase.s.ow * nest->pitch;
+        for (int t = 0; t < nest->strips_n; t++)
             for (int64_t i = panels[0]; i < panels[1]; i++)
-                run_tile(p, caller, &row, &p->tiles[t], mr ? mr : p->tiles[t].mr,
-                         &p->panels[i], block);
+                run_strip(caller, &row, &nest->strips[t], mr ? mr : nest->strips[t].mr,
+                          &nest->panels[i], block);
     }
 }
 
 /* Rows begin … end-1 and panels of one group, in the order of the nest. */
-static void run_block(const struct conv_gemm *p, const int64_t *rows,
-                      const int64_t *panels, const float *scratch)
+static void run_group(const struct conv_gemm *p, const struct dlb_conv_nest *nest,
+                      const int64_t *rows, const int64_t *panels, const float *scratch)
 {
-    struct caller caller = {
-        .call = {.a = scratch ? scratch : p->src, .lda = p->a_x, .ldc = p->s.oc}};
-    for (int64_t block = 0; block < p->kc_blocks; block++) {
+    struct caller caller = {.p = p,
+                            .nest = nest,
+                            .call = {.a = scratch ? scratch : p->src,
+                                     .lda = nest->a_x,
+                                     .ldc = nest->phase.dst_pixel}};
+    for (int64_t block = 0; block < nest->kc_blocks; block++) {
         if (p->order != DLB_CONV_ORDER_OC) {
-            run_rows(p, rows, panels, block, scratch, &caller);
+            run_rows(&caller, rows, panels, block, scratch);
             continue;
         }
         for (int64_t i = panels[0]; i < panels[1]; i++) {
             if (p->fetch_panel)
-                fetch_next(p, panels, i, block, &caller);
-            run_rows(p, rows, (int64_t[]){i, i + 1}, block, scratch, &caller);
+                fetch_next(&caller, panels, i, block);
+            run_rows(&caller, rows, (int64_t[]){i, i + 1}, block, scratch);
         }
     }
+}
+
+/* Number block of the thread's blocks of rows in one phase; false past its last. */
+static bool run_block(const struct conv_gemm *p, const struct dlb_conv_nest *nest,
+                      const struct dlb_team *team, int64_t block, float *scratch)
+{
+    int64_t rows[2], panels[2];
+    share(nest, team, rows, panels);
+    rows[0] += block * p->rows_block;
+    rows[1] = dlb_min(rows[1], rows[0] + p->rows_block);
+    for (int64_t i = panels[0]; rows[0] < rows[1] && i < panels[1];) {
+        int64_t group = nest->panels[i].group;
+        int64_t some[2] = {i, dlb_min(panels[1], (group + 1) * nest->panels_group)};
+        for (int64_t r = rows[0]; scratch && r < rows[1]; r++) {
+            struct row row = row_make(nest, r, NULL);
+            gather_row(p, nest, &row, group,
+                       scratch + (r - rows[0]) * nest->phase.s.ow * nest->pitch);
+        }
+        run_group(p, nest, rows, some, scratch);
+        i = some[1];
+    }
+    return rows[0] < rows[1];
 }
 
 static void conv_gemm_run(struct dlb_plan *plan, const struct dlb_team *team)
@@ -470,22 +339,15 @@ static void conv_gemm_run(struct dlb_plan *plan, const struct dlb_team *team)
     const struct conv_gemm *p = (const struct conv_gemm *)plan;
     float *scratch =
         p->scratch_elements ? p->scratch + team->rank * p->scratch_elements : NULL;
-    int64_t rows[2], panels[2];
-    share(p, team, rows, panels);
-    for (int64_t r = rows[0]; r < rows[1]; r += p->rows_block) {
-        int64_t block[2] = {r, dlb_min(rows[1], r + p->rows_block)};
-        for (int64_t i = panels[0]; i < panels[1];) {
-            int64_t group = p->panels[i].group;
-            int64_t some[2] = {i, dlb_min(panels[1], (group + 1) * p->panels_group)};
-            for (int64_t q = block[0]; scratch && q < block[1]; q++) {
-                struct row row = row_make(p, q, NULL);
-                gather_row(p, &row, group, scratch + (q - block[0]) * p->s.ow * p->pitch);
-            }
-            run_block(p, block, some, scratch);
-            i = some[1];
-        }
+    bool stream = p->stream == DLB_CONV_STREAM_ON, more = true;
+    if (p->problem.pass == DLB_BWD_DATA)
+        dlb_conv_zero_unmet(&p->problem, p->isa, team, stream, p->dst);
+    for (int64_t block = 0; more; block++) {
+        more = false;
+        for (int64_t n = 0; n < p->nests_n; n++)
+            more |= run_block(p, &p->nests[n], team, block, scratch);
     }
-    if (p->stream == DLB_CONV_STREAM_ON)
+    if (stream)
         p->kernels->stream_fence();
 }
 
@@ -499,14 +361,11 @@ static enum dlb_status conv_gemm_fetch(struct dlb_plan *plan, const struct dlb_t
 static void conv_gemm_release(struct dlb_plan *plan)
 {
     struct conv_gemm *p = (struct conv_gemm *)plan;
+    for (int64_t n = 0; n < p->nests_n; n++)
+        dlb_conv_nest_release(&p->nests[n]);
+    free(p->nests);
     dlb_free(p->packed);
     dlb_free(p->scratch);
-    free(p->panels);
-    free(p->tiles);
-    free(p->segments);
-    free(p->a_offset);
-    for (int i = 0; i < VARIANTS; i++)
-        free(p->b_offset[i]);
     free(p);
 }
 
@@ -519,33 +378,28 @@ static const struct dlb_plan_class conv_gemm_class = {
     .release = conv_gemm_release,
 };
 
-/* Everything whose size follows from the problem and the candidate. */
-static bool allocate(struct conv_gemm *p, int nv, int threads)
+/* The nests, and what all of them share. */
+static bool allocate(struct conv_gemm *p, const struct dlb_target *target,
+                     const struct dlb_candidate *candidate)
 {
-    const struct dlb_conv_shape *s = &p->s;
-    /* A tile has at least one pixel, and at most one segment a kw. */
-    int64_t tiles = p->algorithm == DLB_CONV_GEMM_1X1 ? 1 : s->ow;
-    int64_t segments = tiles * (by_class(p) ? 1 : s->kw);
-    int64_t entries = tiles * s->kh * (by_class(p) ? 1 : s->kw);
-    p->panels = calloc((size_t)p->panels_n, sizeof *p->panels);
-    p->tiles = calloc((size_t)tiles, sizeof *p->tiles);
-    p->segments = calloc((size_t)segments, sizeof *p->segments);
-    p->a_offset = calloc((size_t)entries, sizeof *p->a_offset);
-    bool all = p->panels && p->tiles && p->segments && p->a_offset;
-    for (int i = 0; i < VARIANTS; i++) {
-        p->b_offset[i] = calloc((size_t)entries, sizeof *p->b_offset[i]);
-        all = all && p->b_offset[i];
+    int64_t phases = dlb_conv_phases(&p->problem);
+    p->nests = calloc((size_t)phases, sizeof *p->nests);
+    for (int64_t i = 0; p->nests && i < phases; i++) {
+        struct dlb_conv_phase phase;
+        if (!dlb_conv_phase_get(&p->problem, i, &phase))
+            continue;
+        struct dlb_conv_nest *nest = &p->nests[p->nests_n++];
+        if (!dlb_conv_nest_make(nest, &phase, target, candidate, &p->packed_elements))
+            return false;
+        if (nest->algorithm == DLB_CONV_IM2COL)
+            p->scratch_elements =
+                dlb_max(p->scratch_elements, p->rows_block * phase.s.ow * nest->pitch);
     }
-    if (!all)
-        return false;
-    make_panels(p, nv);
     p->packed = dlb_alloc((size_t)p->packed_elements * sizeof(float));
-    if (p->algorithm == DLB_CONV_IM2COL) {
-        p->pitch = dlb_round_up(s->kh * s->kw * s->icg, LINE) + LINE;
-        p->scratch_elements = p->rows_block * s->ow * p->pitch;
-        p->scratch = dlb_alloc((size_t)(threads * p->scratch_elements) * sizeof(float));
-    }
-    return p->packed && (p->scratch || !p->scratch_elements);
+    if (p->scratch_elements)
+        p->scratch =
+            dlb_alloc((size_t)(target->threads * p->scratch_elements) * sizeof(float));
+    return p->nests && p->packed && (p->scratch || !p->scratch_elements);
 }
 
 enum dlb_status dlb_conv_gemm_make(const struct dlb_problem *problem,
@@ -559,31 +413,21 @@ enum dlb_status dlb_conv_gemm_make(const struct dlb_problem *problem,
         return dlb_fail(error, DLB_NOMEM, "No memory for a plan of %zu bytes.",
                         sizeof *p);
     p->plan.class = &conv_gemm_class;
-    dlb_conv_shape_get(problem, &p->s);
-    const struct dlb_conv_shape *s = &p->s;
+    p->problem = *problem;
+    p->isa = target->isa;
     p->kernels = dlb_brgemm_kernels(target->isa);
-    p->algorithm = candidate->algorithm;
     p->order = tile[DLB_CONV_TILE_ORDER];
     p->stream = tile[DLB_CONV_TILE_STREAM];
     p->steps_ahead =
         tile[DLB_CONV_TILE_PREFETCH] == DLB_CONV_PREFETCH_AHEAD ? STEPS_AHEAD : 0;
     p->fetch_panel = tile[DLB_CONV_TILE_PREFETCH] == DLB_CONV_PREFETCH_PANEL;
-    p->kc = tile[DLB_CONV_TILE_KC] ? tile[DLB_CONV_TILE_KC] : s->icg;
-    p->kc_blocks = dlb_div_up(s->icg, p->kc);
-    p->rows = dlb_conv_rows(s, candidate);
     p->rows_block = tile[DLB_CONV_TILE_ROWS];
-    p->panels_group = dlb_div_up(s->ocg, tile[DLB_CONV_TILE_NR]);
-    p->panels_n = s->g * p->panels_group;
-    p->grid = dlb_conv_grid_make(tile[DLB_CONV_TILE_SPLIT], target->threads, p->rows,
-                                 p->panels_n);
-    if (!allocate(p, tile[DLB_CONV_TILE_NR] / p->kernels->lanes, target->threads)) {
+    if (!allocate(p, target, candidate)) {
         conv_gemm_release(&p->plan);
         return dlb_fail(error, DLB_NOMEM,
                         "No memory for the packed weights and scratch of conv; try fewer "
                         "threads or a smaller problem.");
     }
-    p->a_x = p->algorithm == DLB_CONV_IM2COL ? p->pitch : s->sw * s->ic;
-    make_tiles(p, tile[DLB_CONV_TILE_MR]);
     p->plan.workspace_bytes =
         sizeof(float) *
         (size_t)(p->packed_elements + target->threads * p->scratch_elements);

@@ -2,13 +2,43 @@
 
 #include <stdio.h>
 
-static dlb_conv_maker *const makers[DLB_CONV_ALGORITHMS] = {
-    [DLB_CONV_DIRECT] = dlb_conv_gemm_make,
-    [DLB_CONV_DIRECT_ROW] = dlb_conv_gemm_make,
-    [DLB_CONV_GEMM_1X1] = dlb_conv_gemm_make,
-    [DLB_CONV_IM2COL] = dlb_conv_gemm_make,
-    [DLB_CONV_DEPTHWISE] = dlb_conv_depthwise_make,
+/* What differs by pass: its space, and the plans of algorithms by GEMM and depthwise. */
+static const struct pass {
+    const struct dlb_conv_space *space;
+    dlb_conv_maker *gemm, *depthwise;
+} passes[DLB_PASS_COUNT] = {
+    [DLB_FWD] = {&dlb_conv_image_space, dlb_conv_gemm_make, dlb_conv_depthwise_make},
+    [DLB_BWD_DATA] = {&dlb_conv_image_space, dlb_conv_gemm_make, dlb_conv_depthwise_make},
+    [DLB_BWD_WEIGHTS] = {&dlb_conv_weights_space, dlb_conv_weights_make,
+                         dlb_conv_weights_depthwise},
 };
+
+void dlb_conv_enumerate(const struct dlb_problem *problem,
+                        const struct dlb_target *target, dlb_candidate_fn *emit,
+                        void *context)
+{
+    passes[problem->pass].space->enumerate(problem, target, emit, context);
+}
+
+const char *dlb_conv_refuse(const struct dlb_problem *problem,
+                            const struct dlb_target *target,
+                            const struct dlb_candidate *candidate)
+{
+    return passes[problem->pass].space->refuse(problem, target, candidate);
+}
+
+void dlb_conv_fallback(const struct dlb_problem *problem, const struct dlb_target *target,
+                       struct dlb_candidate *candidate)
+{
+    dlb_op_fallback(&dlb_op_conv, problem, target, candidate);
+}
+
+double dlb_conv_estimate(const struct dlb_problem *problem,
+                         const struct dlb_target *target, const struct dlb_rates *rates,
+                         const struct dlb_candidate *candidate)
+{
+    return passes[problem->pass].space->estimate(problem, target, rates, candidate);
+}
 
 enum dlb_status dlb_conv_plan(const struct dlb_problem *problem,
                               const struct dlb_target *target,
@@ -21,9 +51,11 @@ enum dlb_status dlb_conv_plan(const struct dlb_problem *problem,
                         "This way of computing the convolution is not legal here (%s); "
                         "take a candidate that the search space offers.",
                         reason);
+    const struct pass *pass = &passes[problem->pass];
     struct dlb_plan *made = NULL;
-    enum dlb_status status =
-        makers[candidate->algorithm](problem, target, candidate, &made, error);
+    enum dlb_status status = (candidate->algorithm == DLB_CONV_DEPTHWISE
+                                  ? pass->depthwise
+                                  : pass->gemm)(problem, target, candidate, &made, error);
     if (status)
         return status;
     made->threads = target->threads;

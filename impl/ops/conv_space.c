@@ -1,5 +1,7 @@
 /*
- * The search space of conv: what can be tried, what is legal, what it should cost.
+ * The search space of the passes that write an image, forward and backward data: what can
+ * be tried, what is legal, what it should cost.  A candidate is judged by the phase with
+ * the most taps.
  */
 #include "core/brgemm.h"
 #include "ops/conv_depthwise.h"
@@ -14,12 +16,15 @@ const char *const dlb_conv_algorithms[DLB_CONV_ALGORITHMS] = {
 };
 
 static const char *const orders[] = {"oc-outer", "pixels-outer", NULL};
-static const char *const splits[] = {"rows", "oc", "2d", NULL};
+static const char *const splits[] = {"rows", "oc", "2d", "ic", NULL};
 static const char *const prefetches[] = {"none", "ahead", "panel", NULL};
+static const char *const packs[] = {"none", "src", "diff", "both", NULL};
 static const char *const streams[] = {"cached", "stream", NULL};
 
 const struct dlb_tile_def dlb_conv_tiles[DLB_CONV_TILES] = {
-    [DLB_CONV_TILE_MR] = {"mr", NULL, "output pixels in a register tile, at most"},
+    [DLB_CONV_TILE_MR] = {"mr", NULL,
+                          "output pixels (bwd_weights: input channels) in a register "
+                          "tile, at most"},
     [DLB_CONV_TILE_NR] = {"nr", NULL, "output channels in a register tile"},
     [DLB_CONV_TILE_KC] = {"kc", NULL, "input channels in one pass over the taps"},
     [DLB_CONV_TILE_ROWS] = {"rows", NULL,
@@ -29,14 +34,20 @@ const struct dlb_tile_def dlb_conv_tiles[DLB_CONV_TILES] = {
     [DLB_CONV_TILE_SPLIT] = {"split", splits, "what the threads share"},
     [DLB_CONV_TILE_STREAM] = {"stream", streams, "stores through or past the caches"},
     [DLB_CONV_TILE_PREFETCH] = {"prefetch", prefetches, "weights fetched ahead of use"},
+    [DLB_CONV_TILE_PACK] = {"pack", packs,
+                            "bwd_weights: what is copied, block by block, to be read in "
+                            "order"},
 };
 
 static const double BALANCE_LEAST = 0.8;
 
-bool dlb_conv_is_gemm(const struct dlb_conv_shape *s)
+/* Whether the pixels of all images are the rows of one dense matrix. */
+static bool is_gemm(const struct dlb_conv_phase *phase)
 {
+    const struct dlb_conv_shape *s = &phase->s;
     return s->kh == 1 && s->kw == 1 && s->sh == 1 && s->sw == 1 && s->ph == 0 &&
-           s->pw == 0 && s->ih == s->oh && s->iw == s->ow;
+           s->pw == 0 && s->ih == s->oh && s->iw == s->ow &&
+           dlb_conv_phase_is_dense(phase);
 }
 
 int64_t dlb_conv_rows(const struct dlb_conv_shape *s,
@@ -206,13 +217,24 @@ static void emit_depthwise(struct visit *v, struct dlb_candidate *c)
         }
 }
 
-void dlb_conv_enumerate(const struct dlb_problem *problem,
-                        const struct dlb_target *target, dlb_candidate_fn *emit,
-                        void *context)
+/* The phase with the most taps. */
+static struct dlb_conv_phase main_phase(const struct dlb_problem *problem)
 {
-    struct dlb_conv_shape s;
-    dlb_conv_shape_get(problem, &s);
-    struct visit v = {&s, target, emit, context, false};
+    struct dlb_conv_phase phase, most;
+    dlb_conv_phase_get(problem, 0, &most);
+    for (int64_t i = 1; i < dlb_conv_phases(problem); i++)
+        if (dlb_conv_phase_get(problem, i, &phase) &&
+            phase.s.kh * phase.s.kw > most.s.kh * most.s.kw)
+            most = phase;
+    return most;
+}
+
+static void image_enumerate(const struct dlb_problem *problem,
+                            const struct dlb_target *target, dlb_candidate_fn *emit,
+                            void *context)
+{
+    struct dlb_conv_phase phase = main_phase(problem);
+    struct visit v = {&phase.s, target, emit, context, false};
     for (int algorithm = 0; algorithm < DLB_CONV_ALGORITHMS; algorithm++) {
         struct dlb_candidate c = {.algorithm = algorithm};
         if (algorithm == DLB_CONV_DEPTHWISE)
@@ -222,14 +244,15 @@ void dlb_conv_enumerate(const struct dlb_problem *problem,
     }
 }
 
-static const char *refuse_algorithm(const struct dlb_conv_shape *s, int algorithm)
+static const char *refuse_algorithm(const struct dlb_conv_phase *phase, int algorithm)
 {
-    bool gemm = dlb_conv_is_gemm(s), depthwise = s->icg == 1 && s->ocg == 1;
+    const struct dlb_conv_shape *s = &phase->s;
+    bool gemm = is_gemm(phase), depthwise = s->icg == 1 && s->ocg == 1;
     switch (algorithm) {
     case DLB_CONV_DIRECT:
         return gemm ? "same nest as gemm-1x1" : NULL;
     case DLB_CONV_DIRECT_ROW:
-        return s->kw == 1              ? "same nest as direct"
+        return s->kw <= 1              ? "same nest as direct"
                : s->g > 1 || s->dw > 0 ? "kw*ic is not one run of the source row"
                                        : NULL;
     case DLB_CONV_GEMM_1X1:
@@ -251,6 +274,8 @@ static const char *refuse_threads(const struct dlb_conv_shape *s,
     int64_t rows = dlb_conv_rows(s, c), panels = channels_split(s, target, c);
     if (target->threads == 1 && split != DLB_CONV_SPLIT_ROWS)
         return "one thread has nothing to split";
+    if (split > DLB_CONV_SPLIT_2D)
+        return "input channels are split in backward weights only";
     struct dlb_conv_grid grid = dlb_conv_grid_make(split, target->threads, rows, panels);
     if (!grid.rows)
         return "threads do not form a grid";
@@ -320,14 +345,14 @@ static const char *refuse_register_tile(const struct dlb_conv_shape *s,
     return NULL;
 }
 
-const char *dlb_conv_refuse(const struct dlb_problem *problem,
-                            const struct dlb_target *target,
-                            const struct dlb_candidate *c)
+static const char *image_refuse(const struct dlb_problem *problem,
+                                const struct dlb_target *target,
+                                const struct dlb_candidate *c)
 {
-    struct dlb_conv_shape s;
-    dlb_conv_shape_get(problem, &s);
+    struct dlb_conv_phase phase = main_phase(problem);
+    const struct dlb_conv_shape s = phase.s;
     const int *tile = c->tile;
-    const char *reason = refuse_algorithm(&s, c->algorithm);
+    const char *reason = refuse_algorithm(&phase, c->algorithm);
     if (reason)
         return reason;
     if (tile[DLB_CONV_TILE_STREAM] == DLB_CONV_STREAM_ON) {
@@ -340,6 +365,8 @@ const char *dlb_conv_refuse(const struct dlb_problem *problem,
     if (tile[DLB_CONV_TILE_MR] < 1 || tile[DLB_CONV_TILE_NR] < 1 ||
         tile[DLB_CONV_TILE_ROWS] < 1)
         return "a tile is missing";
+    if (tile[DLB_CONV_TILE_PACK])
+        return "only backward weights packs its operands";
     if (c->algorithm == DLB_CONV_DEPTHWISE) {
         reason = dlb_conv_depthwise_refuse(&s, target, c);
         return reason ? reason : refuse_threads(&s, target, c);
@@ -420,12 +447,9 @@ static double nanoseconds(double bytes, double gbs)
     return gbs > 0 ? bytes / gbs : 0;
 }
 
-double dlb_conv_estimate(const struct dlb_problem *problem,
-                         const struct dlb_target *target, const struct dlb_rates *rates,
-                         const struct dlb_candidate *c)
+static double phase_ns(const struct dlb_conv_shape s, const struct dlb_target *target,
+                       const struct dlb_rates *rates, const struct dlb_candidate *c)
 {
-    struct dlb_conv_shape s;
-    dlb_conv_shape_get(problem, &s);
     const int *tile = c->tile;
     int lanes = dlb_isa_lanes(target->isa), nv = tile[DLB_CONV_TILE_NR] / lanes;
     int64_t rows = dlb_conv_rows(&s, c), panels = channels_split(&s, target, c);
@@ -494,8 +518,20 @@ double dlb_conv_estimate(const struct dlb_problem *problem,
     return (most + 0.15 * (sum - most)) / fmax(grid.balance, 1e-3) + rates->barrier_ns;
 }
 
-void dlb_conv_fallback(const struct dlb_problem *problem, const struct dlb_target *target,
-                       struct dlb_candidate *candidate)
+static double image_estimate(const struct dlb_problem *problem,
+                             const struct dlb_target *target,
+                             const struct dlb_rates *rates, const struct dlb_candidate *c)
 {
-    dlb_op_fallback(&dlb_op_conv, problem, target, candidate);
+    struct dlb_conv_phase phase;
+    double sum = 0;
+    for (int64_t i = 0; i < dlb_conv_phases(problem); i++)
+        if (dlb_conv_phase_get(problem, i, &phase))
+            sum += phase_ns(phase.s, target, rates, c);
+    return fmax(sum, 1);
 }
+
+const struct dlb_conv_space dlb_conv_image_space = {
+    .enumerate = image_enumerate,
+    .refuse = image_refuse,
+    .estimate = image_estimate,
+};
