@@ -88,6 +88,12 @@ dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
                                     const struct dlb_onednn_md *data,
                                     const_dnnl_primitive_attr_t attributes,
                                     dnnl_engine_t engine);
+/* Backward, in place as well: diff, the gradient of the softmax dst, becomes that of its
+ * operand. */
+dnnl_status_t dlb_onednn_softmax_backward_pd(dnnl_primitive_desc_t *pd,
+                                             const struct dlb_onednn_md *dst,
+                                             const_dnnl_primitive_attr_t attributes,
+                                             dnnl_engine_t engine);
 dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
                                 const struct dlb_onednn_md *sum,
                                 const struct dlb_onednn_md *addend,

@@ -131,6 +131,25 @@ dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 
+dnnl_status_t dlb_onednn_softmax_backward_pd(dnnl_primitive_desc_t *pd,
+                                             const struct dlb_onednn_md *dst,
+                                             const_dnnl_primitive_attr_t attributes,
+                                             dnnl_engine_t engine)
+{
+    dnnl_primitive_desc_t forward;
+    dnnl_status_t code = dlb_onednn_softmax_pd(&forward, dst, attributes, engine);
+    if (code)
+        return code;
+    dnnl_softmax_v2_desc_t desc;
+    code =
+        dnnl_softmax_v2_backward_desc_init(&desc, dnnl_softmax_accurate, &dst->desc,
+                                           &dst->desc, &dst->desc, dst->desc.ndims - 1);
+    if (!code)
+        code = dnnl_primitive_desc_create(pd, &desc, attributes, engine, forward);
+    dnnl_primitive_desc_destroy(forward);
+    return code;
+}
+
 dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
                                 const struct dlb_onednn_md *sum,
                                 const struct dlb_onednn_md *addend,

@@ -144,6 +144,25 @@ dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
                       data->desc, data->desc, rank - 1, attributes);
 }
 
+dnnl_status_t dlb_onednn_softmax_backward_pd(dnnl_primitive_desc_t *pd,
+                                             const struct dlb_onednn_md *dst,
+                                             const_dnnl_primitive_attr_t attributes,
+                                             dnnl_engine_t engine)
+{
+    dnnl_primitive_desc_t forward;
+    int rank = 0;
+    dnnl_status_t code = dlb_onednn_softmax_pd(&forward, dst, attributes, engine);
+    if (code)
+        return code;
+    code = dnnl_memory_desc_query(dst->desc, dnnl_query_ndims_s32, &rank);
+    if (!code)
+        code = dnnl_softmax_backward_primitive_desc_create(
+            pd, engine, dnnl_softmax_accurate, dst->desc, dst->desc, dst->desc, rank - 1,
+            forward, attributes);
+    dnnl_primitive_desc_destroy(forward);
+    return code;
+}
+
 dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
                                 const struct dlb_onednn_md *sum,
                                 const struct dlb_onednn_md *addend,

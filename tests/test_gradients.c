@@ -18,7 +18,10 @@
 static const struct {
     const char *op, *shape;
 } shapes[] = {
-    {"none", ""},
+    {"attention", "mb2hq2sq3sk4d5dv3"},
+    {"attention", "mb1hq4hk2sq4sk3d2mask-causal"},
+    {"attention", "mb1hq2hk1sq4sk3d2mask-causal-end"},
+    {"attention", "mb2hq2sq3sk4d2mask-buffer"},
 };
 
 static bool has_backward(const struct dlb_op *op)
