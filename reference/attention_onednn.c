@@ -337,15 +337,16 @@ static dnnl_status_t add_weights(struct dlb_onednn_recipe *recipe,
         code = dlb_onednn_attributes_make(&attributes);
     if (!code && masked && !fused) {
         struct dlb_onednn_step *add = &recipe->step[recipe->steps_n++];
-        code = dlb_onednn_add_pd(&add->pd, scores, &views->md[MASK], attributes,
-                                 recipe->engine);
+        code = dlb_onednn_binary_pd(&add->pd, dnnl_binary_add, scores, &views->md[MASK],
+                                    attributes, recipe->engine);
         add_use(add, DNNL_ARG_SRC_0, SCORES);
         add_use(add, DNNL_ARG_SRC_1, MASK);
         add_use(add, DNNL_ARG_DST, SCORES);
     }
     if (!code) {
         struct dlb_onednn_step *softmax = &recipe->step[recipe->steps_n++];
-        code = dlb_onednn_softmax_pd(&softmax->pd, scores, attributes, recipe->engine);
+        code = dlb_onednn_softmax_pd(&softmax->pd, dnnl_softmax_accurate, scores,
+                                     attributes, recipe->engine);
         add_use(softmax, DNNL_ARG_SRC, SCORES);
         add_use(softmax, DNNL_ARG_DST, SCORES);
     }

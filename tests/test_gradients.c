@@ -22,6 +22,8 @@ static const struct {
     {"attention", "mb1hq4hk2sq4sk3d2mask-causal"},
     {"attention", "mb1hq2hk1sq4sk3d2mask-causal-end"},
     {"attention", "mb2hq2sq3sk4d2mask-buffer"},
+    {"softmax_xent", "mb3ic7"},
+    {"softmax_xent", "mb2ic4loss-sum"},
 };
 
 static bool has_backward(const struct dlb_op *op)
