@@ -1,10 +1,12 @@
 /*
- * The plain definition of attention (formula in ops/attention.h): scores, softmax with
- * the row's maximum subtracted, weighted sum, all in double.
+ * The plain definition of attention (formulas in ops/attention.h): scores, softmax with
+ * the row's maximum subtracted, weighted sum, all in double; backward the gradients of one
+ * row after the other.
  *
  * A key that a causal mask hides is not looked at.  A key that a mask buffer hides by
  * -inf has the weight 0, which does not hide a NaN or an infinity in its value, unless
- * the query sees no key at all.
+ * the query sees no key at all.  Backward likewise: what a query does not see gets nothing
+ * of it, and a hidden key's weight of 0 times infinity is NaN.
  */
 #include "ops/attention.h"
 #include "reference_internal.h"
@@ -15,9 +17,11 @@
 struct operands {
     struct dlb_attention_shape s;
     const float *q, *k, *v, *mask; /* mask NULL when there is none */
+    const float *diff_dst;         /* backward */
 };
 
-/* One query of one head: n, h and i are those of slice number (n hq + h) sq + i. */
+/* One query of one head: n, h and i are those of number (n hq + h) sq + i, a slice of the
+ * forward pass. */
 struct row {
     int64_t n, h, i, keys;
 };
@@ -31,6 +35,8 @@ static struct operands operands_get(const struct dlb_problem *problem,
     dlb_attention_shape_get(problem, &o.s);
     if (o.s.mask == DLB_ATTENTION_BUFFER)
         o.mask = tensor[DLB_ATTENTION_MASK_BUFFER];
+    if (o.s.backward)
+        o.diff_dst = tensor[DLB_ATTENTION_DIFF_DST];
     return o;
 }
 
@@ -45,7 +51,7 @@ static int64_t attention_slices(const struct dlb_problem *problem)
 {
     struct dlb_attention_shape s;
     dlb_attention_shape_get(problem, &s);
-    return s.mb * s.hq * s.sq;
+    return s.backward ? s.mb * s.hk : s.mb * s.hq * s.sq;
 }
 
 /* The scores of a row; returns the largest, NaN when there is one. */
@@ -114,17 +120,111 @@ static void define_row(const struct operands *o, const struct row *row, double *
     put_logsum(o, row, most + log(total), sink);
 }
 
+/* What a key/value head's gradients are made in: of one row, and of all keys. */
+struct gradients {
+    double *p, *dp, *dq, *dk, *dv;
+};
+
+/* Scores become the row's weights; returns the sum of p dp. */
+static double define_weights(const struct operands *o, const struct row *row, double most,
+                             const struct gradients *g)
+{
+    const struct dlb_attention_shape *s = &o->s;
+    const float *diff =
+        o->diff_dst + ((row->n * s->sq + row->i) * s->hq + row->h) * s->dv;
+    double total = 0, mean = 0;
+    for (int64_t j = 0; j < row->keys; j++) {
+        g->p[j] = isnan(most) ? most : exp(g->p[j] - most);
+        total += g->p[j];
+    }
+    for (int64_t j = 0; j < row->keys; j++) {
+        const float *v =
+            o->v + ((row->n * s->sk + j) * s->hk + row->h / s->group) * s->dv;
+        g->p[j] /= total;
+        g->dp[j] = 0;
+        for (int64_t c = 0; c < s->dv; c++)
+            g->dp[j] += (double)diff[c] * v[c];
+        mean += g->p[j] * g->dp[j];
+    }
+    return mean;
+}
+
+/* The row's gradient, and what it adds to those of its keys and values. */
+static void define_row_gradient(const struct operands *o, const struct row *row,
+                                double most, const struct gradients *g)
+{
+    const struct dlb_attention_shape *s = &o->s;
+    int64_t query = (row->n * s->sq + row->i) * s->hq + row->h;
+    const float *q = o->q + query * s->d, *diff = o->diff_dst + query * s->dv;
+    double mean = define_weights(o, row, most, g);
+    for (int64_t j = 0; j < row->keys; j++) {
+        const float *k = o->k + ((row->n * s->sk + j) * s->hk + row->h / s->group) * s->d;
+        double ds = g->p[j] * (g->dp[j] - mean) / sqrt((double)s->d);
+        for (int64_t c = 0; c < s->d; c++) {
+            g->dq[c] += ds * k[c];
+            g->dk[j * s->d + c] += ds * q[c];
+        }
+        for (int64_t c = 0; c < s->dv; c++)
+            g->dv[j * s->dv + c] += g->p[j] * diff[c];
+    }
+}
+
+/* The query heads of a group and the head that they share. */
+static void define_head(const struct operands *o, int64_t head, double *memory,
+                        const struct dlb_sink *sink)
+{
+    const struct dlb_attention_shape *s = &o->s;
+    const int64_t n = head / s->hk, shared = head % s->hk;
+    struct gradients g = {.p = memory,
+                          .dp = memory + s->sk,
+                          .dk = memory + 2 * s->sk,
+                          .dv = memory + (2 + s->d) * s->sk,
+                          .dq = memory + (2 + s->d + s->dv) * s->sk};
+    for (int64_t e = 0; e < (s->d + s->dv) * s->sk; e++)
+        g.dk[e] = 0; /* and dv behind it */
+    for (int64_t f = 0; f < s->group * s->sq; f++) {
+        struct row row = row_of(s, head * s->group * s->sq + f);
+        for (int64_t c = 0; c < s->d; c++)
+            g.dq[c] = 0;
+        double most = define_scores(o, &row, g.p);
+        if (most != -INFINITY)
+            define_row_gradient(o, &row, most, &g);
+        for (int64_t c = 0; c < s->d; c++)
+            sink->put(sink->context, DLB_ATTENTION_DIFF_Q,
+                      ((n * s->sq + row.i) * s->hq + row.h) * s->d + c, g.dq[c]);
+    }
+    for (int64_t j = 0; j < s->sk; j++) {
+        int64_t key = (n * s->sk + j) * s->hk + shared;
+        for (int64_t c = 0; c < s->d; c++)
+            sink->put(sink->context, DLB_ATTENTION_DIFF_K, key * s->d + c,
+                      g.dk[j * s->d + c]);
+        for (int64_t c = 0; c < s->dv; c++)
+            sink->put(sink->context, DLB_ATTENTION_DIFF_V, key * s->dv + c,
+                      g.dv[j * s->dv + c]);
+    }
+}
+
+static size_t memory_elements(const struct dlb_attention_shape *s)
+{
+    if (s->backward)
+        return (size_t)((2 + s->d + s->dv) * s->sk + s->d);
+    return (size_t)(s->sk + s->dv);
+}
+
 static void attention_define(const struct dlb_problem *problem, void *const *tensor,
                              int64_t begin, int64_t end, const struct dlb_sink *sink)
 {
     struct operands o = operands_get(problem, tensor);
-    double *memory = malloc((size_t)(o.s.sk + o.s.dv) * sizeof *memory);
+    double *memory = malloc(memory_elements(&o.s) * sizeof *memory);
     for (int64_t slice = begin; slice < end; slice++) {
         struct row row = row_of(&o.s, slice);
-        if (memory)
+        if (!memory) /* nothing agrees with NaN */
+            sink->put(sink->context,
+                      o.s.backward ? DLB_ATTENTION_DIFF_V : DLB_ATTENTION_DST, 0, NAN);
+        else if (o.s.backward)
+            define_head(&o, slice, memory, sink);
+        else
             define_row(&o, &row, memory, memory + o.s.sk, sink);
-        else /* nothing agrees with NaN */
-            put_row(&o, &row, NAN, sink);
     }
     free(memory);
 }
@@ -163,11 +263,100 @@ static double row_bound(const struct dlb_attention_shape *s, int64_t i, double m
     return EPS * ((REST + score) * magnitude + SUM * sqrt(keys) * size);
 }
 
+/*
+ * Backward, in the same terms.  The weights p err as above; dp_ij = diff_dst_i . v_j is a sum
+ * of dv products with a spread of |diff_dst_i| / sqrt(3), v being uniform in [-1, 1), and e_i
+ * errs about as much.  So ds_ij errs by
+ *
+ *   p_ij G_i (REST + SCORE sqrt(d) + DP sqrt(dv)) eps,  G_i = |diff_dst_i|
+ *
+ * and a sum of such terms, each times an element below 2 of k or q, by their absolute sum.
+ * Many terms are averaged as above: some n/6 of n weights share the whole, where all queries
+ * see all keys.  The sum's own rounding: its partial sums walk to about G sqrt(6/n), which
+ * makes the rounding of n of them independent of n: SUM.
+ *
+ *   diff_q   the weights of a row add up to 1
+ *   diff_v   M_j = sum over i of p_ij |diff_dst_i|, which are its magnitudes
+ *   diff_k   sum over i of p_ij G_i: of the magnitudes of diff_v, since |x| is about
+ *            sqrt(4 / (3 dv)) times the sum of the |x_c| of uniform x
+ */
+static const double GRADIENT_DP = 0.75, GRADIENT_SUM = 1.5, K_OR_Q_MOST = 2;
+
+static double averaged(double terms)
+{
+    static const double MANY = 64;
+    return sqrt(fmin(1, MANY / fmax(1, terms)));
+}
+
+/* Of a row's ds, over p and G. */
+static double score_error(const struct dlb_attention_shape *s)
+{
+    static const double REST = 6, SCORE = 1.75;
+    return REST + SCORE * sqrt((double)s->d);
+}
+
+static double query_bound(const struct dlb_bound_call *call,
+                          const struct dlb_attention_shape *s, int64_t query)
+{
+    const float *diff =
+        (const float *)call->tensor[DLB_ATTENTION_DIFF_DST] + query * s->dv;
+    double squares = 0, keys = (double)dlb_attention_keys(s, query / s->hq % s->sq);
+    for (int64_t c = 0; c < s->dv; c++)
+        squares += (double)diff[c] * diff[c];
+    return sqrt(squares) * s->scale *
+           (K_OR_Q_MOST * averaged(keys) *
+                (score_error(s) + GRADIENT_DP * sqrt((double)s->dv)) +
+            GRADIENT_SUM);
+}
+
+/* Rows that share a key evenly enough to be averaged. */
+static double rows_of_key(const struct dlb_attention_shape *s)
+{
+    bool causal = s->mask == DLB_ATTENTION_CAUSAL || s->mask == DLB_ATTENTION_CAUSAL_END;
+    return causal ? 1 : (double)(s->sq * s->group);
+}
+
+static double key_bound(const struct dlb_bound_call *call,
+                        const struct dlb_attention_shape *s, int64_t key)
+{
+    const float *magnitude = call->magnitudes[DLB_ATTENTION_DIFF_V] + key * s->dv;
+    double sum = 0;
+    for (int64_t c = 0; c < s->dv; c++)
+        sum += magnitude[c];
+    return sum * sqrt(4 / (3 * (double)s->dv)) * s->scale *
+           (K_OR_Q_MOST * averaged(rows_of_key(s)) *
+                (score_error(s) + GRADIENT_DP * sqrt((double)s->dv)) +
+            GRADIENT_SUM);
+}
+
+static void gradient_bound(const struct dlb_bound_call *call,
+                           const struct dlb_attention_shape *s)
+{
+    static const double EPS = 0x1p-23;
+    const int64_t width = call->t == DLB_ATTENTION_DIFF_V ? s->dv : s->d;
+    const float *value = call->tensor[call->t];
+    double row = 0, values = averaged(rows_of_key(s)) * score_error(s) + GRADIENT_SUM;
+    for (int64_t e = call->begin; e < call->end; e++) {
+        bool fresh = e == call->begin || e % width == 0;
+        if (fresh && call->t == DLB_ATTENTION_DIFF_Q)
+            row = query_bound(call, s, e / width);
+        else if (fresh && call->t == DLB_ATTENTION_DIFF_K)
+            row = key_bound(call, s, e / width);
+        else if (call->t == DLB_ATTENTION_DIFF_V)
+            row = values * call->magnitude[e];
+        call->bound[e - call->begin] = (float)(EPS * (row + fabs((double)value[e])));
+    }
+}
+
 static void attention_bound(const struct dlb_bound_call *call)
 {
     struct dlb_attention_shape s;
     dlb_attention_shape_get(call->problem, &s);
     const float *value = call->tensor[call->t];
+    if (s.backward) {
+        gradient_bound(call, &s);
+        return;
+    }
     for (int64_t e = call->begin; e < call->end; e++) {
         double size = fabs((double)value[e]), bound;
         if (call->t == DLB_ATTENTION_DST)
@@ -189,7 +378,8 @@ const struct dlb_reference dlb_reference_attention = {
     .slices = attention_slices,
     .define = attention_define,
     .bound = attention_bound,
-    .magnitude_inputs = 1u << DLB_ATTENTION_V,
+    .magnitude_inputs = 1u << DLB_ATTENTION_V | 1u << DLB_ATTENTION_DIFF_DST,
+    .magnitude_outputs = 1u << DLB_ATTENTION_DST | 1u << DLB_ATTENTION_DIFF_V,
     .naive = attention_naive,
     .onednn = dlb_attention_onednn,
 };

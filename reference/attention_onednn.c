@@ -1,5 +1,8 @@
 /*
  * attention by oneDNN: matmul, softmax in place, matmul, over a buffer of all scores.
+ * Backward the softmax is made in bind and kept, with all its weights; what is timed is
+ * matmul (of the weights' gradient), softmax backward in place, and the matmuls of the
+ * gradients of q, k and v, the last two of transposed views.
  *
  * The scale is an attribute of the first matmul.  A mask is added by that matmul's
  * post-op, or by a primitive between the two: for some shapes the post-op leads to
@@ -9,7 +12,8 @@
  * Formulations, of these four those in which no step is "ref": operands packed in bind,
  * the queries of a group stacked as rows of one product, or operands read where they are,
  * keys and values broadcast over the group (with a single query stacked here too); the
- * mask as post-op or as primitive.
+ * mask as post-op or as primitive.  Backward the mask is in bind, as a primitive, and the
+ * sum over a group is that over the stacked rows, so that groups are only packed.
  */
 #include "onednn.h"
 #include "ops/attention.h"
@@ -19,7 +23,26 @@
 #include <omp.h>
 #include <string.h>
 
-enum { Q, K, V, DST, SCORES, MASK, SCALE, OPERANDS };
+enum {
+    Q,
+    K, /* transposed; V too, backward */
+    V,
+    DST,
+    SCORES,
+    MASK,
+    SCALE,
+    KEYS, /* k, not transposed */
+    DIFF_DST,
+    DIFF_SCORES,
+    DIFF_Q,
+    DIFF_K,
+    DIFF_V,
+    OPERANDS,
+    /* further views */
+    SCORES_TRANSPOSED = OPERANDS,
+    DIFF_SCORES_TRANSPOSED,
+    VIEWS
+};
 
 /* Minibatch, key/value head, query head within its group, row, column; shapes of rank 4
  * go without the group. */
@@ -33,10 +56,17 @@ static const struct formulation formulations[] = {
     {true, true}, {false, true}, {true, false}, {false, false}};
 enum { FORMULATIONS = sizeof formulations / sizeof *formulations };
 
-/* What the primitives are described with: by operand. */
+/* What the primitives are described with: by operand, and the further views. */
 struct views {
-    struct dlb_onednn_md md[OPERANDS];
+    struct dlb_onednn_md md[VIEWS];
 };
+
+static int operand_of(int view)
+{
+    return view == SCORES_TRANSPOSED        ? SCORES
+           : view == DIFF_SCORES_TRANSPOSED ? DIFF_SCORES
+                                            : view;
+}
 
 static bool is_masked(const struct dlb_attention_shape *s)
 {
@@ -184,26 +214,59 @@ static dnnl_status_t describe_mask(const struct dlb_attention_shape *s,
     return dnnl_success;
 }
 
+/* All scores, and their transpose over the same memory. */
+static dnnl_status_t describe_scores(const struct dlb_attention_shape *s,
+                                     const struct geometry *g, struct dlb_onednn_md *view,
+                                     struct dlb_onednn_md *transposed)
+{
+    const int64_t dims[RANK] = {s->mb, s->hk, g->group, g->rows, s->sk};
+    const int64_t turned[RANK] = {s->mb, s->hk, g->group, s->sk, g->rows};
+    const int64_t head = g->rows * s->sk;
+    const int64_t strides[RANK] = {s->hk * g->group * head, g->group * head, head, 1,
+                                   s->sk};
+    dnnl_status_t code = make_dense(view, g->rank, dims);
+    return code ? code : make_strided(transposed, g->rank, turned, strides);
+}
+
 static dnnl_status_t describe_operands(const struct dlb_attention_shape *s,
                                        const struct formulation *f,
                                        struct dlb_onednn_operand *operand,
                                        struct views *views)
 {
     const struct geometry g = geometry_of(s, f->packed);
-    int64_t scores[RANK] = {s->mb, s->hk, g.group, g.rows, s->sk};
-    dnnl_status_t code = describe_queries(s, &g, s->d, &operand[Q], &views->md[Q]);
-    if (!code)
-        code = describe_queries(s, &g, s->dv, &operand[DST], &views->md[DST]);
-    if (!code)
-        code = describe_keys(s, &g, s->d, true, &operand[K], &views->md[K]);
-    if (!code)
-        code = describe_keys(s, &g, s->dv, false, &operand[V], &views->md[V]);
-    if (!code)
-        code = make_dense(&views->md[SCORES], g.rank, scores);
+    const struct {
+        bool backward, forward;
+        int operand;
+        int64_t width;
+        bool queries, transposed;
+    } all[] = {
+        {true, true, Q, s->d, true, false},
+        {true, true, K, s->d, false, true},
+        {true, true, V, s->dv, false, s->backward},
+        {false, true, DST, s->dv, true, false},
+        {true, false, KEYS, s->d, false, false},
+        {true, false, DIFF_DST, s->dv, true, false},
+        {true, false, DIFF_Q, s->d, true, false},
+        {true, false, DIFF_K, s->d, false, false},
+        {true, false, DIFF_V, s->dv, false, false},
+    };
+    struct dlb_onednn_md *md = views->md;
+    dnnl_status_t code = describe_scores(s, &g, &md[SCORES], &md[SCORES_TRANSPOSED]);
+    if (!code && s->backward)
+        code = describe_scores(s, &g, &md[DIFF_SCORES], &md[DIFF_SCORES_TRANSPOSED]);
+    for (size_t i = 0; i < sizeof all / sizeof *all && !code; i++) {
+        int number = all[i].operand;
+        if (!(s->backward ? all[i].backward : all[i].forward))
+            continue;
+        code = all[i].queries
+                   ? describe_queries(s, &g, all[i].width, &operand[number], &md[number])
+                   : describe_keys(s, &g, all[i].width, all[i].transposed,
+                                   &operand[number], &md[number]);
+    }
     if (!code)
         code = dlb_onednn_md_make(&operand[SCALE].own, 1, (dnnl_dims_t){1}, dnnl_x);
     if (!code && is_masked(s))
-        code = describe_mask(s, &g, &operand[MASK], &views->md[MASK]);
+        code = describe_mask(s, &g, &operand[MASK], &md[MASK]);
     return code;
 }
 
@@ -227,24 +290,31 @@ static dnnl_status_t add_mask(dnnl_primitive_attr_t attributes,
     return code;
 }
 
-static dnnl_status_t add_scores(struct dlb_onednn_recipe *recipe,
-                                const struct views *views, float scale, bool fused)
+/* dst = scale * src * weights, by view; scale 1 is none. */
+struct product {
+    int src, weights, dst;
+    float scale;
+    bool masked; /* the mask is added */
+};
+
+static dnnl_status_t add_product(struct dlb_onednn_recipe *recipe,
+                                 const struct views *views, struct product p)
 {
     struct dlb_onednn_step *step = &recipe->step[recipe->steps_n++];
     dnnl_primitive_attr_t attributes = NULL;
     int scale_argument = 0;
     dnnl_status_t code = dlb_onednn_attributes_make(&attributes);
-    if (!code)
-        code = dlb_onednn_attributes_scale(attributes, scale, &scale_argument);
-    if (!code && fused)
+    if (!code && p.scale != 1)
+        code = dlb_onednn_attributes_scale(attributes, p.scale, &scale_argument);
+    if (!code && p.masked)
         code = add_mask(attributes, &views->md[MASK]);
     if (!code)
-        code = dlb_onednn_matmul_pd(&step->pd, &views->md[Q], &views->md[K],
-                                    &views->md[SCORES], attributes, recipe->engine);
-    add_use(step, DNNL_ARG_SRC, Q);
-    add_use(step, DNNL_ARG_WEIGHTS, K);
-    add_use(step, DNNL_ARG_DST, SCORES);
-    if (fused)
+        code = dlb_onednn_matmul_pd(&step->pd, &views->md[p.src], &views->md[p.weights],
+                                    &views->md[p.dst], attributes, recipe->engine);
+    add_use(step, DNNL_ARG_SRC, operand_of(p.src));
+    add_use(step, DNNL_ARG_WEIGHTS, operand_of(p.weights));
+    add_use(step, DNNL_ARG_DST, operand_of(p.dst));
+    if (p.masked)
         add_use(step, DLB_ONEDNN_ADDEND, MASK);
     if (scale_argument)
         add_use(step, scale_argument, SCALE);
@@ -253,41 +323,84 @@ static dnnl_status_t add_scores(struct dlb_onednn_recipe *recipe,
     return code;
 }
 
-static dnnl_status_t add_steps(struct dlb_onednn_recipe *recipe,
-                               const struct views *views,
-                               const struct dlb_attention_shape *s, bool fused)
+/* Scores become their softmax. */
+static dnnl_status_t add_weights(struct dlb_onednn_recipe *recipe,
+                                 const struct views *views,
+                                 const struct dlb_attention_shape *s, bool fused)
 {
     bool masked = is_masked(s);
     const struct dlb_onednn_md *scores = &views->md[SCORES];
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_status_t code = add_scores(recipe, views, s->scale, masked && fused);
+    dnnl_status_t code = add_product(
+        recipe, views, (struct product){Q, K, SCORES, s->scale, masked && fused});
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code && masked && !fused) {
         struct dlb_onednn_step *add = &recipe->step[recipe->steps_n++];
-        code = dlb_onednn_add_pd(&add->pd, scores, &views->md[MASK], attributes,
-                                 recipe->engine);
+        code = dlb_onednn_binary_pd(&add->pd, dnnl_binary_add, scores, &views->md[MASK],
+                                    attributes, recipe->engine);
         add_use(add, DNNL_ARG_SRC_0, SCORES);
         add_use(add, DNNL_ARG_SRC_1, MASK);
         add_use(add, DNNL_ARG_DST, SCORES);
     }
     if (!code) {
         struct dlb_onednn_step *softmax = &recipe->step[recipe->steps_n++];
-        code = dlb_onednn_softmax_pd(&softmax->pd, scores, attributes, recipe->engine);
+        code = dlb_onednn_softmax_pd(&softmax->pd, dnnl_softmax_accurate, scores,
+                                     attributes, recipe->engine);
         add_use(softmax, DNNL_ARG_SRC, SCORES);
         add_use(softmax, DNNL_ARG_DST, SCORES);
-    }
-    if (!code) {
-        struct dlb_onednn_step *sum = &recipe->step[recipe->steps_n++];
-        code = dlb_onednn_matmul_pd(&sum->pd, scores, &views->md[V], &views->md[DST],
-                                    attributes, recipe->engine);
-        add_use(sum, DNNL_ARG_SRC, SCORES);
-        add_use(sum, DNNL_ARG_WEIGHTS, V);
-        add_use(sum, DNNL_ARG_DST, DST);
     }
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
     return code;
+}
+
+static dnnl_status_t add_softmax_backward(struct dlb_onednn_recipe *recipe,
+                                          const struct views *views)
+{
+    struct dlb_onednn_step *step = &recipe->step[recipe->steps_n++];
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_status_t code = dlb_onednn_attributes_make(&attributes);
+    if (!code)
+        code = dlb_onednn_softmax_backward_pd(&step->pd, &views->md[SCORES], attributes,
+                                              recipe->engine);
+    add_use(step, DNNL_ARG_DST, SCORES);
+    add_use(step, DNNL_ARG_DIFF_DST, DIFF_SCORES);
+    add_use(step, DNNL_ARG_DIFF_SRC, DIFF_SCORES);
+    if (attributes)
+        dnnl_primitive_attr_destroy(attributes);
+    return code;
+}
+
+static dnnl_status_t add_backward(struct dlb_onednn_recipe *recipe,
+                                  const struct views *views,
+                                  const struct dlb_attention_shape *s)
+{
+    const struct product gradients[] = {
+        {SCORES_TRANSPOSED, DIFF_DST, DIFF_V, 1, false},
+        {DIFF_SCORES, KEYS, DIFF_Q, s->scale, false},
+        {DIFF_SCORES_TRANSPOSED, Q, DIFF_K, s->scale, false},
+    };
+    recipe->setup_n = recipe->steps_n;
+    dnnl_status_t code =
+        add_product(recipe, views, (struct product){DIFF_DST, V, DIFF_SCORES, 1, false});
+    if (!code)
+        code = add_softmax_backward(recipe, views);
+    for (size_t i = 0; i < sizeof gradients / sizeof *gradients && !code; i++)
+        code = add_product(recipe, views, gradients[i]);
+    return code;
+}
+
+static dnnl_status_t add_steps(struct dlb_onednn_recipe *recipe,
+                               const struct views *views,
+                               const struct dlb_attention_shape *s, bool fused)
+{
+    dnnl_status_t code = add_weights(recipe, views, s, fused);
+    if (code)
+        return code;
+    return s->backward
+               ? add_backward(recipe, views, s)
+               : add_product(recipe, views, (struct product){SCORES, V, DST, 1, false});
 }
 
 /* The recipe is released by the caller in any case. */
@@ -307,7 +420,13 @@ static dnnl_status_t make_recipe(const struct dlb_problem *problem, int threads,
                     [DST] = {.tensor = DLB_ATTENTION_DST, .output = true},
                     [SCORES] = {.tensor = DLB_ONEDNN_OWN},
                     [MASK] = {.tensor = DLB_ONEDNN_OWN},
-                    [SCALE] = {.tensor = DLB_ONEDNN_OWN, .fill = fill_scale}},
+                    [SCALE] = {.tensor = DLB_ONEDNN_OWN, .fill = fill_scale},
+                    [KEYS] = {.tensor = DLB_ATTENTION_K},
+                    [DIFF_DST] = {.tensor = DLB_ATTENTION_DIFF_DST},
+                    [DIFF_SCORES] = {.tensor = DLB_ONEDNN_OWN},
+                    [DIFF_Q] = {.tensor = DLB_ATTENTION_DIFF_Q, .output = true},
+                    [DIFF_K] = {.tensor = DLB_ATTENTION_DIFF_K, .output = true},
+                    [DIFF_V] = {.tensor = DLB_ATTENTION_DIFF_V, .output = true}},
         .operands_n = OPERANDS,
     };
     dnnl_status_t code = dnnl_engine_create(&recipe->engine, dnnl_cpu, 0);
@@ -315,21 +434,32 @@ static dnnl_status_t make_recipe(const struct dlb_problem *problem, int threads,
         code = describe_operands(&s, f, recipe->operand, &views);
     if (!code)
         code = add_steps(recipe, &views, &s, f->fused);
-    for (int i = 0; i < OPERANDS; i++)
+    for (int i = 0; i < VIEWS; i++)
         dlb_onednn_md_release(&views.md[i]);
     return code;
 }
 
+/* A matmul by oneDNN's "ref" is; its softmax backward, all there is on AVX2, is not. */
 static bool is_slow(const struct dlb_onednn_recipe *recipe)
 {
-    for (int i = 0; i < recipe->steps_n; i++) {
+    for (int i = recipe->setup_n; i < recipe->steps_n; i++) {
+        const struct dlb_onednn_step *step = &recipe->step[i];
         const char *name = NULL;
-        if (!dnnl_primitive_desc_query(recipe->step[i].pd, dnnl_query_impl_info_str, 0,
-                                       &name) &&
+        if (step->use[0].argument != DNNL_ARG_DST &&
+            !dnnl_primitive_desc_query(step->pd, dnnl_query_impl_info_str, 0, &name) &&
             name && !strncmp(name, "ref", 3))
             return true;
     }
     return false;
+}
+
+/* Without a mask, or with it in bind, it is either way the same. */
+static bool is_offered(const struct dlb_attention_shape *s, const struct formulation *f)
+{
+    struct geometry g = geometry_of(s, f->packed);
+    if (s->backward)
+        return !f->fused && g.group == 1;
+    return f->fused || is_masked(s);
 }
 
 enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
@@ -346,8 +476,9 @@ enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb
                         (long long)s.sq);
     omp_set_num_threads(threads);
     int found = 0;
-    int last = is_masked(&s) ? FORMULATIONS : FORMULATIONS / 2;
-    for (int i = 0; i < last; i++) {
+    for (int i = 0; i < FORMULATIONS; i++) {
+        if (!is_offered(&s, &formulations[i]))
+            continue;
         struct dlb_onednn_recipe recipe;
         enum dlb_status status = DLB_OK;
         dnnl_status_t code = make_recipe(problem, threads, &formulations[i], &recipe);

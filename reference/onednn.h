@@ -91,16 +91,25 @@ dnnl_status_t
 dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
                      const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
                      const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine);
-/* In place: softmax over the last dim, and sum += addend. */
-dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
+/* Over the last dim: softmax, or its logarithm (dnnl_softmax_log); src and dst in the layout
+ * of data, and one memory if you like. */
+dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
                                     const struct dlb_onednn_md *data,
                                     const_dnnl_primitive_attr_t attributes,
                                     dnnl_engine_t engine);
-dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
-                                const struct dlb_onednn_md *sum,
-                                const struct dlb_onednn_md *addend,
-                                const_dnnl_primitive_attr_t attributes,
-                                dnnl_engine_t engine);
+/* Backward of the softmax dst; its gradient and that of its operand in the layout of dst, and
+ * one memory if you like. */
+dnnl_status_t dlb_onednn_softmax_backward_pd(dnnl_primitive_desc_t *pd,
+                                             const struct dlb_onednn_md *dst,
+                                             const_dnnl_primitive_attr_t attributes,
+                                             dnnl_engine_t engine);
+/* dst = src0 algorithm src1, dnnl_binary_add for example; dst in the layout of src0, and its
+ * memory if you like.  Dims of 1 in src1 are repeated. */
+dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
+                                   const struct dlb_onednn_md *src0,
+                                   const struct dlb_onednn_md *src1,
+                                   const_dnnl_primitive_attr_t attributes,
+                                   dnnl_engine_t engine);
 
 /*
  * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
@@ -181,9 +190,12 @@ struct dlb_onednn_recipe {
     int operands_n, steps_n, setup_n;
     struct dlb_onednn_operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct dlb_onednn_step step[DLB_ONEDNN_STEPS_MAX];
-    /* NULL, or what run does to the tensors (tensors_n) after the last step. */
+    /* NULL, or what run does to the tensors (tensors_n) after the last step; the second one
+     * gets the data of the operands too. */
     int tensors_n;
     void (*finish)(const struct dlb_problem *problem, void *const *tensor);
+    void (*finish_operands)(const struct dlb_problem *problem, void *const *tensor,
+                            void *const *operand);
 };
 
 /*

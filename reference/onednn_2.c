@@ -137,27 +137,47 @@ dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 
-dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
+dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
                                     const struct dlb_onednn_md *data,
                                     const_dnnl_primitive_attr_t attributes,
                                     dnnl_engine_t engine)
 {
     dnnl_softmax_v2_desc_t desc;
-    dnnl_status_t code = dnnl_softmax_v2_forward_desc_init(
-        &desc, dnnl_forward_inference, dnnl_softmax_accurate, &data->desc, &data->desc,
-        data->desc.ndims - 1);
+    dnnl_status_t code =
+        dnnl_softmax_v2_forward_desc_init(&desc, dnnl_forward_inference, algorithm,
+                                          &data->desc, &data->desc, data->desc.ndims - 1);
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 
-dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
-                                const struct dlb_onednn_md *sum,
-                                const struct dlb_onednn_md *addend,
-                                const_dnnl_primitive_attr_t attributes,
-                                dnnl_engine_t engine)
+dnnl_status_t dlb_onednn_softmax_backward_pd(dnnl_primitive_desc_t *pd,
+                                             const struct dlb_onednn_md *dst,
+                                             const_dnnl_primitive_attr_t attributes,
+                                             dnnl_engine_t engine)
+{
+    dnnl_primitive_desc_t forward;
+    dnnl_status_t code =
+        dlb_onednn_softmax_pd(&forward, dnnl_softmax_accurate, dst, attributes, engine);
+    if (code)
+        return code;
+    dnnl_softmax_v2_desc_t desc;
+    code =
+        dnnl_softmax_v2_backward_desc_init(&desc, dnnl_softmax_accurate, &dst->desc,
+                                           &dst->desc, &dst->desc, dst->desc.ndims - 1);
+    if (!code)
+        code = dnnl_primitive_desc_create(pd, &desc, attributes, engine, forward);
+    dnnl_primitive_desc_destroy(forward);
+    return code;
+}
+
+dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
+                                   const struct dlb_onednn_md *src0,
+                                   const struct dlb_onednn_md *src1,
+                                   const_dnnl_primitive_attr_t attributes,
+                                   dnnl_engine_t engine)
 {
     dnnl_binary_desc_t desc;
-    dnnl_status_t code = dnnl_binary_desc_init(&desc, dnnl_binary_add, &sum->desc,
-                                               &addend->desc, &sum->desc);
+    dnnl_status_t code =
+        dnnl_binary_desc_init(&desc, algorithm, &src0->desc, &src1->desc, &src0->desc);
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 

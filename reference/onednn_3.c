@@ -145,7 +145,7 @@ dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
                                              dst->desc, attributes);
 }
 
-dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
+dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
                                     const struct dlb_onednn_md *data,
                                     const_dnnl_primitive_attr_t attributes,
                                     dnnl_engine_t engine)
@@ -154,18 +154,38 @@ dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd,
     dnnl_status_t code = dnnl_memory_desc_query(data->desc, dnnl_query_ndims_s32, &rank);
     return code ? code
                 : dnnl_softmax_forward_primitive_desc_create(
-                      pd, engine, dnnl_forward_inference, dnnl_softmax_accurate,
-                      data->desc, data->desc, rank - 1, attributes);
+                      pd, engine, dnnl_forward_inference, algorithm, data->desc,
+                      data->desc, rank - 1, attributes);
 }
 
-dnnl_status_t dlb_onednn_add_pd(dnnl_primitive_desc_t *pd,
-                                const struct dlb_onednn_md *sum,
-                                const struct dlb_onednn_md *addend,
-                                const_dnnl_primitive_attr_t attributes,
-                                dnnl_engine_t engine)
+dnnl_status_t dlb_onednn_softmax_backward_pd(dnnl_primitive_desc_t *pd,
+                                             const struct dlb_onednn_md *dst,
+                                             const_dnnl_primitive_attr_t attributes,
+                                             dnnl_engine_t engine)
 {
-    return dnnl_binary_primitive_desc_create(pd, engine, dnnl_binary_add, sum->desc,
-                                             addend->desc, sum->desc, attributes);
+    dnnl_primitive_desc_t forward;
+    int rank = 0;
+    dnnl_status_t code =
+        dlb_onednn_softmax_pd(&forward, dnnl_softmax_accurate, dst, attributes, engine);
+    if (code)
+        return code;
+    code = dnnl_memory_desc_query(dst->desc, dnnl_query_ndims_s32, &rank);
+    if (!code)
+        code = dnnl_softmax_backward_primitive_desc_create(
+            pd, engine, dnnl_softmax_accurate, dst->desc, dst->desc, dst->desc, rank - 1,
+            forward, attributes);
+    dnnl_primitive_desc_destroy(forward);
+    return code;
+}
+
+dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
+                                   const struct dlb_onednn_md *src0,
+                                   const struct dlb_onednn_md *src1,
+                                   const_dnnl_primitive_attr_t attributes,
+                                   dnnl_engine_t engine)
+{
+    return dnnl_binary_primitive_desc_create(pd, engine, algorithm, src0->desc,
+                                             src1->desc, src0->desc, attributes);
 }
 
 dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,

@@ -39,7 +39,9 @@ struct onednn_plan {
     struct operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct step step[DLB_ONEDNN_STEPS_MAX];
     void (*finish)(const struct dlb_problem *problem, void *const *tensor);
-    int tensors_n; /* for finish */
+    void (*finish_operands)(const struct dlb_problem *problem, void *const *tensor,
+                            void *const *operand);
+    int tensors_n; /* for both */
     void *tensor[DLB_TENSORS_MAX];
     dnnl_status_t run_status;
 };
@@ -120,6 +122,14 @@ static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
     return DLB_OK;
 }
 
+static void finish_operands(struct onednn_plan *self)
+{
+    void *data[DLB_ONEDNN_OPERANDS_MAX];
+    for (int i = 0; i < self->operands_n; i++)
+        data[i] = self->operand[i].data;
+    self->finish_operands(&self->problem, self->tensor, data);
+}
+
 static void onednn_run(struct dlb_plan *plan, const struct dlb_team *team)
 {
     struct onednn_plan *self = (struct onednn_plan *)plan;
@@ -131,6 +141,8 @@ static void onednn_run(struct dlb_plan *plan, const struct dlb_team *team)
         self->run_status = code;
     else if (self->finish)
         self->finish(&self->problem, self->tensor);
+    else if (self->finish_operands)
+        finish_operands(self);
 }
 
 static enum dlb_status onednn_fetch(struct dlb_plan *plan, const struct dlb_team *team,
@@ -379,6 +391,7 @@ enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
     recipe->engine = NULL;
     self->problem = *recipe->problem;
     self->finish = recipe->finish;
+    self->finish_operands = recipe->finish_operands;
     self->tensors_n = recipe->tensors_n;
     self->setup_n = recipe->setup_n;
     self->plan.class = &onednn_class;

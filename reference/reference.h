@@ -22,10 +22,11 @@ struct dlb_sink {
 struct dlb_bound_call {
     const struct dlb_problem *problem;
     enum dlb_fill_kind fill;
-    void *const *tensor;    /* inputs, and outputs as expected */
-    int t;                  /* the output */
-    const float *magnitude; /* of t by define() or the referee, with the inputs that
+    void *const *tensor;      /* inputs, and outputs as expected */
+    int t;                    /* the output */
+    const float *magnitude;   /* of t by define() or the referee, with the inputs that
                                magnitude_inputs names made absolute; NULL for none */
+    float *const *magnitudes; /* of all outputs, by tensor; those of magnitude_outputs */
     int64_t begin, end;
     float *bound; /* bound[0] belongs to element begin */
 };
@@ -49,9 +50,11 @@ struct dlb_reference {
      * for each element, of one implementation (the caller adds what the referee errs).
      * magnitude_inputs: bit (1u << t) for each input of which magnitudes take the absolute
      * value (all of conv: the outputs then are sum |a||b|); 0: bound does without.
+     * magnitude_outputs: bit for each output of which bound reads magnitudes, 0: all.  The
+     * others may be differences in which little remains, which no referee has to meet.
      */
     void (*bound)(const struct dlb_bound_call *call);
-    unsigned magnitude_inputs;
+    unsigned magnitude_inputs, magnitude_outputs;
 
     /* A plan of class "naive": runs define() over a share per thread (spmd), stores
      * floats. */
@@ -72,7 +75,8 @@ struct dlb_reference {
 };
 
 extern const struct dlb_reference dlb_reference_conv, dlb_reference_lstm,
-    dlb_reference_gru, dlb_reference_attention, dlb_reference_batchnorm;
+    dlb_reference_gru, dlb_reference_attention, dlb_reference_batchnorm,
+    dlb_reference_xent;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the
  * build. */

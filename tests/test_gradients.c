@@ -21,6 +21,12 @@ static const struct {
     {"conv", "mb2ic3ih5iw6oc4kh3kw2sh2sw1ph1pw1bias1"},
     {"conv", "g2mb1ic4ih6iw7oc6kh2kw3sh3sw2ph1pw2dh1dw1bias1"},
     {"conv", "g5mb2ic5ih4oc5kh3ph1"},
+    {"attention", "mb2hq2sq3sk4d5dv3"},
+    {"attention", "mb1hq4hk2sq4sk3d2mask-causal"},
+    {"attention", "mb1hq2hk1sq4sk3d2mask-causal-end"},
+    {"attention", "mb2hq2sq3sk4d2mask-buffer"},
+    {"softmax_xent", "mb3ic7"},
+    {"softmax_xent", "mb2ic4loss-sum"},
 };
 
 static bool has_backward(const struct dlb_op *op)

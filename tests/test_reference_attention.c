@@ -447,7 +447,10 @@ static void naive_plan_is_the_definition(void **state)
 {
     (void)state;
     for (int i = 0; i < AWKWARD; i++)
-        dlb_check_naive(reference, awkward[i], i % 2 ? DLB_FWD_TRAIN : DLB_FWD);
+        dlb_check_naive(reference, awkward[i],
+                        i % 3 == 0   ? DLB_BWD
+                        : i % 3 == 1 ? DLB_FWD_TRAIN
+                                     : DLB_FWD);
     dlb_check_naive(reference, "mb1hq2sq9sk4d8mask-causal-end", DLB_FWD_TRAIN);
 }
 
@@ -459,6 +462,7 @@ static void onednn_agrees_with_the_definition(void **state)
     for (int i = 0; i < AWKWARD; i++) {
         enum dlb_pass pass = i % 2 ? DLB_FWD_TRAIN : DLB_FWD;
         assert_in_range(dlb_check_onednn(reference, awkward[i], pass), 1, 4);
+        assert_in_range(dlb_check_onednn(reference, awkward[i], DLB_BWD), 1, 2);
     }
 }
 

@@ -104,6 +104,7 @@ void dlb_attention_shape_get(const struct dlb_problem *problem,
         .mask = (enum dlb_attention_mask)d[DLB_ATTENTION_MASK],
         .scale = 1 / sqrtf((float)d[DLB_ATTENTION_D]),
         .train = problem->pass == DLB_FWD_TRAIN,
+        .backward = problem->pass == DLB_BWD,
     };
 }
 
@@ -122,7 +123,8 @@ static double attention_flops(const struct dlb_problem *problem)
     double pairs = 0;
     for (int64_t i = 0; i < s.sq; i++)
         pairs += (double)dlb_attention_keys(&s, i);
-    return 2.0 * (double)(s.d + s.dv) * (double)s.mb * (double)s.hq * pairs;
+    double pair = (double)(s.backward ? 6 * s.d + 4 * s.dv : 2 * (s.d + s.dv));
+    return pair * (double)s.mb * (double)s.hq * pairs;
 }
 
 static int attention_tensors(const struct dlb_problem *problem, struct dlb_tensor *tensor)
@@ -131,42 +133,100 @@ static int attention_tensors(const struct dlb_problem *problem, struct dlb_tenso
     dlb_attention_shape_get(problem, &s);
     const int64_t masks_n = s.mask == DLB_ATTENTION_BUFFER ? s.mb : 0;
     const int64_t logsums_n = s.train ? s.mb : 0;
-    const struct {
+    const struct operand {
         const char *name, *layout;
         enum dlb_role role;
         enum dlb_fill fill;
         int rank;
         float spread;
         int64_t dim[4];
-    } all[DLB_ATTENTION_TENSORS] = {
-        {"q", "nshd", DLB_INPUT, DLB_FILL_ACTIVATION, 4, SPREAD, {s.mb, s.sq, s.hq, s.d}},
-        {"k", "nshd", DLB_INPUT, DLB_FILL_ACTIVATION, 4, SPREAD, {s.mb, s.sk, s.hk, s.d}},
-        {"v", "nshd", DLB_INPUT, DLB_FILL_ACTIVATION, 4, 1, {s.mb, s.sk, s.hk, s.dv}},
-        {"mask", "nij", DLB_INPUT, DLB_FILL_BIAS, 3, 1, {masks_n, s.sq, s.sk}},
-        {"dst", "nshd", DLB_OUTPUT, DLB_FILL_ACTIVATION, 4, 0, {s.mb, s.sq, s.hq, s.dv}},
-        {"logsum", "nhs", DLB_KEPT, DLB_FILL_ACTIVATION, 3, 0, {logsums_n, s.hq, s.sq}},
-    };
-    for (int t = 0; t < DLB_ATTENTION_TENSORS; t++) {
-        tensor[t] = (struct dlb_tensor){.name = all[t].name,
-                                        .layout = all[t].layout,
-                                        .role = all[t].role,
-                                        .fill = all[t].fill,
-                                        .rank = all[t].rank,
-                                        .low = -all[t].spread,
-                                        .high = all[t].spread};
-        memcpy(tensor[t].dim, all[t].dim, sizeof all[t].dim);
+    } operands[] =
+        {
+            {"q",
+             "nshd",
+             DLB_INPUT,
+             DLB_FILL_ACTIVATION,
+             4,
+             SPREAD,
+             {s.mb, s.sq, s.hq, s.d}},
+            {"k",
+             "nshd",
+             DLB_INPUT,
+             DLB_FILL_ACTIVATION,
+             4,
+             SPREAD,
+             {s.mb, s.sk, s.hk, s.d}},
+            {"v", "nshd", DLB_INPUT, DLB_FILL_ACTIVATION, 4, 1, {s.mb, s.sk, s.hk, s.dv}},
+            {"mask", "nij", DLB_INPUT, DLB_FILL_BIAS, 3, 1, {masks_n, s.sq, s.sk}},
+        },
+      forward[] =
+          {
+              {"dst",
+               "nshd",
+               DLB_OUTPUT,
+               DLB_FILL_ACTIVATION,
+               4,
+               0,
+               {s.mb, s.sq, s.hq, s.dv}},
+              {"logsum",
+               "nhs",
+               DLB_KEPT,
+               DLB_FILL_ACTIVATION,
+               3,
+               0,
+               {logsums_n, s.hq, s.sq}},
+          },
+      backward[] = {
+          {"diff_dst",
+           "nshd",
+           DLB_INPUT,
+           DLB_FILL_ACTIVATION,
+           4,
+           1,
+           {s.mb, s.sq, s.hq, s.dv}},
+          {"diff_q",
+           "nshd",
+           DLB_OUTPUT,
+           DLB_FILL_ACTIVATION,
+           4,
+           0,
+           {s.mb, s.sq, s.hq, s.d}},
+          {"diff_k",
+           "nshd",
+           DLB_OUTPUT,
+           DLB_FILL_ACTIVATION,
+           4,
+           0,
+           {s.mb, s.sk, s.hk, s.d}},
+          {"diff_v",
+           "nshd",
+           DLB_OUTPUT,
+           DLB_FILL_ACTIVATION,
+           4,
+           0,
+           {s.mb, s.sk, s.hk, s.dv}},
+      };
+    const struct operand *more = s.backward ? backward : forward;
+    const int tensors =
+        s.backward ? DLB_ATTENTION_BACKWARD_TENSORS : DLB_ATTENTION_TENSORS;
+    for (int t = 0; t < tensors; t++) {
+        const struct operand *from =
+            t < DLB_ATTENTION_DST ? &operands[t] : &more[t - DLB_ATTENTION_DST];
+        tensor[t] = (struct dlb_tensor){.name = from->name,
+                                        .layout = from->layout,
+                                        .role = from->role,
+                                        .fill = from->fill,
+                                        .rank = from->rank,
+                                        .low = -from->spread,
+                                        .high = from->spread};
+        memcpy(tensor[t].dim, from->dim, sizeof from->dim);
     }
-    return DLB_ATTENTION_TENSORS;
+    return tensors;
 }
 
 static double attention_bytes(const struct dlb_problem *problem)
 {
-    struct dlb_tensor tensor[DLB_TENSORS_MAX];
-    int tensors = attention_tensors(problem, tensor);
-    double bytes = 0;
-    for (int i = 0; i < tensors; i++)
-        bytes += sizeof(float) * (double)dlb_tensor_elements(&tensor[i]);
-    return bytes;
+    return dlb_op_tensor_bytes(&dlb_op_attention, problem);
 }
 
 /* A mask buffer hides every seventh key, one half of them by -inf and one half by a number
@@ -199,7 +259,7 @@ const struct dlb_op dlb_op_attention = {
     .algorithms_n = DLB_ATTENTION_ALGORITHMS,
     .tiles = dlb_attention_tiles,
     .tiles_n = DLB_ATTENTION_TILES,
-    .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN,
+    .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN | 1u << DLB_BWD,
     .complete = attention_complete,
     .dim_needed = attention_dim_needed,
     .flops = attention_flops,

@@ -151,7 +151,7 @@ static void finish(const struct dlb_attention_plan *p,
         for (int64_t c = 0; c < dv; c++)
             dst[c] = o[c];
         dlb_attention_divide(dst, dv, rows->sum[f]);
-        dlb_attention_logsum(p, unit->head, f, rows->maximum[f], rows->sum[f]);
+        dlb_attention_keep(p, unit->head, f, rows->maximum[f], rows->sum[f]);
     }
 }
 

@@ -12,8 +12,9 @@
 
 /* Search space (attention_space.c). */
 enum dlb_attention_algorithm {
-    DLB_ATTENTION_ONLINE, /* panels of queries against blocks of keys */
-    DLB_ATTENTION_DECODE, /* few queries, one by one along the rows of K and V */
+    DLB_ATTENTION_ONLINE,    /* panels of queries against blocks of keys */
+    DLB_ATTENTION_DECODE,    /* few queries, one by one along the rows of K and V */
+    DLB_ATTENTION_RECOMPUTE, /* backward (attention_backward.h) */
     DLB_ATTENTION_ALGORITHMS
 };
 enum dlb_attention_tile {
@@ -100,6 +101,8 @@ struct dlb_attention_plan {
     int64_t *first; /* units of the threads */
     const float *q, *k, *v, *mask;
     float *dst, *logsum;
+    /* [head][row]: maximum and sum of exponentials, for a backward pass; NULL: not kept. */
+    float *statistics;
     int64_t scratch_elements; /* of one thread, whole cache lines */
     float *scratch;
     /* [head][part][row] of dv sums, maximum and sum of exponentials each, before they are
@@ -107,14 +110,14 @@ struct dlb_attention_plan {
     float *partial;
 };
 
-/* A row's result, not yet divided by its sum, is handed on: dst and logsum of it, or its
+/* A row's result, not yet divided by its sum, is handed on: dst and what is kept of it, or its
  * partial.  dlb_attention_row is its place in units of rows of q and dst. */
 int64_t dlb_attention_row(const struct dlb_attention_shape *shape, int64_t head,
                           int64_t row);
 float *dlb_attention_partial(const struct dlb_attention_plan *plan, int64_t head,
                              int64_t part, int64_t row);
-void dlb_attention_logsum(const struct dlb_attention_plan *plan, int64_t head,
-                          int64_t row, float maximum, float sum);
+void dlb_attention_keep(const struct dlb_attention_plan *plan, int64_t head, int64_t row,
+                        float maximum, float sum);
 
 /* The sums of a row become its result; zeros where no key is seen, whatever they are. */
 void dlb_attention_divide(float *o, int64_t n, float sum);
@@ -126,5 +129,47 @@ struct dlb_attention_runner {
                 const struct dlb_attention_unit *unit, float *scratch);
 };
 extern const struct dlb_attention_runner dlb_attention_online, dlb_attention_decode;
+
+/* Panels (attention_online.c), of both directions: rows of a head, side by side in the
+ * lanes of nv vectors. */
+struct dlb_attention_kernels;
+struct dlb_attention_product;
+enum { DLB_ATTENTION_WIDTH_MAX = 4 * 16 };
+struct dlb_attention_lanes {
+    int64_t begin, end;          /* rows of the head */
+    int64_t keys_all, keys_most; /* seen by every row; by the last */
+    int nv, width;
+};
+void dlb_attention_lanes_get(const struct dlb_attention_shape *shape,
+                             const struct dlb_attention_work *work, int64_t panel,
+                             struct dlb_attention_lanes *lanes);
+
+/* Offsets of the rows, n elements each, of q and dst: one for each lane; lanes beyond the
+ * rows repeat the last one. */
+void dlb_attention_row_offsets(const struct dlb_attention_shape *shape, int64_t head,
+                               const struct dlb_attention_lanes *lanes, int64_t n,
+                               int64_t *offset);
+
+/* Elements from one row of n to the next so that rows meet all sets of a cache: an odd
+ * number of lines. */
+int64_t dlb_attention_pitch(int64_t n);
+
+/* All rows of C of either product, in tiles whose heights differ by at most one. */
+void dlb_attention_scores(const struct dlb_attention_kernels *kernels, int nv,
+                          int64_t rows, struct dlb_attention_product *call);
+void dlb_attention_values(const struct dlb_attention_kernels *kernels, int nv,
+                          int64_t rows, struct dlb_attention_product *call);
+
+/* scores[j][lane] = value where the causal mask hides key first + j of a block of keys. */
+void dlb_attention_hide(const struct dlb_attention_shape *shape,
+                        const struct dlb_attention_lanes *lanes, int64_t first,
+                        int64_t keys, float value, float *scores);
+
+/* Adds the mask buffer, mask pointing at the first query's first key of the block, through
+ * panel ([keys][width]) to scores, and raises top[lane] to their maximum. */
+void dlb_attention_add_mask(const struct dlb_attention_kernels *kernels,
+                            const struct dlb_attention_shape *shape,
+                            const struct dlb_attention_lanes *lanes, const float *mask,
+                            int64_t keys, float *panel, float *scores, float *top);
 
 #endif

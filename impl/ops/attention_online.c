@@ -38,16 +38,10 @@ const struct dlb_attention_kernels *dlb_attention_kernels(enum dlb_isa isa)
     return dlb_attention_by_isa[isa];
 }
 
-enum {
-    LINE = DLB_CACHE_LINE / sizeof(float),
-    LANES_MAX = 16,
-    WIDTH_MAX = DLB_ATTENTION_NV * LANES_MAX
-};
+enum { LINE = DLB_CACHE_LINE / sizeof(float) };
 
 struct panel {
-    int64_t begin, end;          /* rows of the head */
-    int64_t keys_all, keys_most; /* seen by every row; by the last */
-    int nv, width;
+    struct dlb_attention_lanes lanes;
     bool started; /* O holds something */
     float *q, *o, *maximum, *sum, *factor;
 };
@@ -58,10 +52,19 @@ struct memory {
     int64_t k_ld, v_ld, panel_elements;
 };
 
-/* Rows an odd number of lines apart meet all sets of a cache. */
-static int64_t pitch(int64_t n)
+int64_t dlb_attention_pitch(int64_t n)
 {
     return (dlb_div_up(n, LINE) | 1) * LINE;
+}
+
+void dlb_attention_lanes_get(const struct dlb_attention_shape *s,
+                             const struct dlb_attention_work *w, int64_t panel,
+                             struct dlb_attention_lanes *lanes)
+{
+    lanes->nv = dlb_attention_panel_rows(w, panel, &lanes->begin, &lanes->end);
+    lanes->width = lanes->nv * w->lanes;
+    lanes->keys_all = dlb_attention_keys(s, lanes->begin / s->group);
+    lanes->keys_most = dlb_attention_keys(s, (lanes->end - 1) / s->group);
 }
 
 static int64_t width_most(const struct dlb_attention_work *w)
@@ -75,8 +78,8 @@ static int64_t memory_make(const struct dlb_attention_plan *p, float *scratch,
     const struct dlb_attention_work *w = &p->work;
     const int64_t width = width_most(w), numbers = dlb_round_up(width, LINE);
     const int64_t s = dlb_round_up(p->kb * width, LINE);
-    m->k_ld = pitch(p->s.d);
-    m->v_ld = pitch(p->s.dv);
+    m->k_ld = dlb_attention_pitch(p->s.d);
+    m->v_ld = dlb_attention_pitch(p->s.dv);
     m->panel_elements =
         dlb_round_up((p->s.d + p->s.dv) * width, LINE) + 3 * numbers + LINE;
     const int64_t sizes[] = {
@@ -103,14 +106,13 @@ static int64_t online_scratch(const struct dlb_attention_plan *p)
     return memory_make(p, NULL, &m);
 }
 
-/* Offsets of the rows of a panel, pitch elements a row of q and dst, one for each lane;
- * lanes beyond the panel's rows repeat its last one. */
-static void row_offsets(const struct dlb_attention_plan *p, int64_t head,
-                        const struct panel *panel, int64_t n, int64_t *offset)
+void dlb_attention_row_offsets(const struct dlb_attention_shape *s, int64_t head,
+                               const struct dlb_attention_lanes *lanes, int64_t n,
+                               int64_t *offset)
 {
-    for (int lane = 0; lane < panel->width; lane++)
-        offset[lane] = n * dlb_attention_row(
-                               &p->s, head, dlb_min(panel->begin + lane, panel->end - 1));
+    for (int lane = 0; lane < lanes->width; lane++)
+        offset[lane] =
+            n * dlb_attention_row(s, head, dlb_min(lanes->begin + lane, lanes->end - 1));
 }
 
 static void panel_start(const struct dlb_attention_plan *p, int64_t head, int64_t number,
@@ -118,24 +120,20 @@ static void panel_start(const struct dlb_attention_plan *p, int64_t head, int64_
 {
     const struct dlb_attention_shape *s = &p->s;
     *panel = (struct panel){0};
-    panel->nv = dlb_attention_panel_rows(&p->work, number, &panel->begin, &panel->end);
-    panel->width = panel->nv * p->work.lanes;
-    panel->keys_all = dlb_attention_keys(s, panel->begin / s->group);
-    panel->keys_most = dlb_attention_keys(s, (panel->end - 1) / s->group);
-    const int64_t numbers = dlb_round_up(panel->width, LINE);
+    dlb_attention_lanes_get(s, &p->work, number, &panel->lanes);
+    const int64_t width = panel->lanes.width, numbers = dlb_round_up(width, LINE);
     panel->maximum = memory;
     panel->sum = panel->maximum + numbers;
     panel->factor = panel->sum + numbers;
     panel->q = panel->factor + numbers;
-    panel->o = panel->q + s->d * panel->width;
-    for (int lane = 0; lane < panel->width; lane++) {
+    panel->o = panel->q + s->d * width;
+    for (int lane = 0; lane < width; lane++) {
         panel->maximum[lane] = -FLT_MAX;
         panel->sum[lane] = 0;
     }
-    int64_t offset[WIDTH_MAX];
-    row_offsets(p, head, panel, s->d, offset);
-    struct dlb_attention_rows rows = {(float *)p->q, offset, s->d, panel->q,
-                                      panel->width};
+    int64_t offset[DLB_ATTENTION_WIDTH_MAX];
+    dlb_attention_row_offsets(s, head, &panel->lanes, s->d, offset);
+    struct dlb_attention_rows rows = {(float *)p->q, offset, s->d, panel->q, width};
     dlb_attention_by_isa[p->isa]->gather(&rows, s->scale);
 }
 
@@ -144,24 +142,25 @@ static void clear(struct panel *panel, int64_t lane, int64_t dv)
 {
     panel->factor[lane] = 0;
     for (int64_t c = 0; c < dv; c++)
-        panel->o[c * panel->width + lane] = 0;
+        panel->o[c * panel->lanes.width + lane] = 0;
 }
 
 static void panel_finish(const struct dlb_attention_plan *p,
                          const struct dlb_attention_unit *unit, struct panel *panel)
 {
-    const int64_t dv = p->s.dv;
-    int64_t offset[WIDTH_MAX];
-    struct dlb_attention_rows rows = {NULL, offset, dv, panel->o, panel->width};
+    const int64_t dv = p->s.dv, begin = panel->lanes.begin, end = panel->lanes.end;
+    const int width = panel->lanes.width;
+    int64_t offset[DLB_ATTENTION_WIDTH_MAX];
+    struct dlb_attention_rows rows = {NULL, offset, dv, panel->o, width};
     if (!panel->started)
-        memset(panel->o, 0, (size_t)(dv * panel->width) * sizeof(float));
+        memset(panel->o, 0, (size_t)(dv * width) * sizeof(float));
     if (p->partial) {
         rows.base = dlb_attention_partial(p, unit->head, unit->part, 0);
-        for (int lane = 0; lane < panel->width; lane++) {
-            int64_t row = dlb_min(panel->begin + lane, panel->end - 1);
+        for (int lane = 0; lane < width; lane++) {
+            int64_t row = dlb_min(begin + lane, end - 1);
             float *partial = dlb_attention_partial(p, unit->head, unit->part, row);
             offset[lane] = partial - rows.base;
-            if (panel->begin + lane < panel->end) {
+            if (begin + lane < end) {
                 partial[dv] = panel->maximum[lane];
                 partial[dv + 1] = panel->sum[lane];
             }
@@ -169,49 +168,72 @@ static void panel_finish(const struct dlb_attention_plan *p,
         }
     } else {
         rows.base = p->dst;
-        row_offsets(p, unit->head, panel, dv, offset);
-        for (int64_t lane = 0; lane < panel->width; lane++) {
+        dlb_attention_row_offsets(&p->s, unit->head, &panel->lanes, dv, offset);
+        for (int64_t lane = 0; lane < width; lane++) {
             panel->factor[lane] = 1 / panel->sum[lane];
             if (panel->sum[lane] == 0)
                 clear(panel, lane, dv);
         }
-        for (int64_t row = panel->begin; row < panel->end; row++)
-            dlb_attention_logsum(p, unit->head, row, panel->maximum[row - panel->begin],
-                                 panel->sum[row - panel->begin]);
+        for (int64_t row = begin; row < end; row++)
+            dlb_attention_keep(p, unit->head, row, panel->maximum[row - begin],
+                               panel->sum[row - begin]);
     }
-    dlb_attention_by_isa[p->isa]->scatter(&rows, panel->factor,
-                                          panel->end - panel->begin);
+    dlb_attention_by_isa[p->isa]->scatter(&rows, panel->factor, end - begin);
 }
 
-/* All rows of C, in tiles whose heights differ by at most one. */
-static void product(const struct dlb_attention_kernels *kernels, bool second, int nv,
+/* All rows of C, in tiles whose heights differ by at most one; a_step: from one row to the
+ * next in A. */
+static void product(const struct dlb_attention_kernels *kernels,
+                    dlb_attention_product_fn *const *tile, int64_t a_step, int nv,
                     int64_t rows, struct dlb_attention_product *call)
 {
-    dlb_attention_product_fn *const *tile =
-        second ? kernels->values[nv] : kernels->scores[nv];
     const int64_t tiles = dlb_div_up(rows, kernels->mr_max[nv]);
     const int64_t low = rows / tiles, high = rows % tiles;
     call->tiles = high;
     if (high)
         tile[low + 1](call);
-    call->a += high * (low + 1) * (second ? 1 : call->a_ld);
+    call->a += high * (low + 1) * a_step;
     call->c += high * (low + 1) * nv * kernels->lanes;
     call->tiles = tiles - high;
     tile[low](call);
 }
 
-/* -inf where a query does not see a key: scores of the keys first … first+keys-1. */
-static void hide(const struct dlb_attention_plan *p, const struct panel *panel,
-                 int64_t first, int64_t keys, float *s)
+void dlb_attention_scores(const struct dlb_attention_kernels *kernels, int nv,
+                          int64_t rows, struct dlb_attention_product *call)
 {
-    int64_t row = panel->begin;
-    for (int64_t j = dlb_max(0, panel->keys_all - first); j < keys; j++) {
-        while (row < panel->end &&
-               dlb_attention_keys(&p->s, row / p->s.group) <= first + j)
+    product(kernels, kernels->scores[nv], call->a_ld, nv, rows, call);
+}
+
+void dlb_attention_values(const struct dlb_attention_kernels *kernels, int nv,
+                          int64_t rows, struct dlb_attention_product *call)
+{
+    product(kernels, kernels->values[nv], 1, nv, rows, call);
+}
+
+void dlb_attention_hide(const struct dlb_attention_shape *s,
+                        const struct dlb_attention_lanes *lanes, int64_t first,
+                        int64_t keys, float value, float *scores)
+{
+    int64_t row = lanes->begin;
+    for (int64_t j = dlb_max(0, lanes->keys_all - first); j < keys; j++) {
+        while (row < lanes->end && dlb_attention_keys(s, row / s->group) <= first + j)
             row++;
-        for (int64_t lane = 0; lane < row - panel->begin; lane++)
-            s[j * panel->width + lane] = -INFINITY;
+        for (int64_t lane = 0; lane < row - lanes->begin; lane++)
+            scores[j * lanes->width + lane] = value;
     }
+}
+
+void dlb_attention_add_mask(const struct dlb_attention_kernels *kernels,
+                            const struct dlb_attention_shape *s,
+                            const struct dlb_attention_lanes *lanes, const float *mask,
+                            int64_t keys, float *panel, float *scores, float *top)
+{
+    int64_t offset[DLB_ATTENTION_WIDTH_MAX];
+    struct dlb_attention_rows rows = {(float *)mask, offset, keys, panel, lanes->width};
+    for (int lane = 0; lane < lanes->width; lane++)
+        offset[lane] = dlb_min(lanes->begin + lane, lanes->end - 1) / s->group * s->sk;
+    kernels->gather(&rows, 1);
+    kernels->mask[lanes->nv](scores, panel, keys, top);
 }
 
 /* Values that are not finite, of keys that only some queries see. */
@@ -219,14 +241,15 @@ static void add_seen(const struct dlb_attention_plan *p, const struct panel *pan
                      const float *s, const float *v, int64_t v_ld, int64_t first,
                      int64_t begin, int64_t end)
 {
+    const struct dlb_attention_lanes *lanes = &panel->lanes;
     for (int64_t j = begin; j < end; j++)
-        for (int64_t row = panel->begin; row < panel->end; row++) {
+        for (int64_t row = lanes->begin; row < lanes->end; row++) {
             if (dlb_attention_keys(&p->s, row / p->s.group) <= first + j)
                 continue;
-            int64_t lane = row - panel->begin;
+            int64_t lane = row - lanes->begin;
             for (int64_t c = 0; c < p->s.dv; c++)
-                panel->o[c * panel->width + lane] +=
-                    s[j * panel->width + lane] * v[j * v_ld + c];
+                panel->o[c * lanes->width + lane] +=
+                    s[j * lanes->width + lane] * v[j * v_ld + c];
         }
 }
 
@@ -243,12 +266,13 @@ static void run_panel(const struct dlb_attention_plan *p, int64_t image,
 {
     const struct dlb_attention_shape *shape = &p->s;
     const struct dlb_attention_kernels *kernels = dlb_attention_by_isa[p->isa];
-    const int nv = panel->nv;
-    const int64_t keys = dlb_min(block->keys, panel->keys_most - block->first);
+    const struct dlb_attention_lanes *lanes = &panel->lanes;
+    const int nv = lanes->nv;
+    const int64_t keys = dlb_min(block->keys, lanes->keys_most - block->first);
     if (keys <= 0)
         return;
-    const bool edge = panel->keys_all < block->first + keys;
-    for (int lane = 0; lane < panel->width; lane++)
+    const bool edge = lanes->keys_all < block->first + keys;
+    for (int lane = 0; lane < lanes->width; lane++)
         m->top[lane] = -FLT_MAX;
     struct dlb_attention_product first = {.a = block->k,
                                           .a_ld = block->k_ld,
@@ -256,21 +280,15 @@ static void run_panel(const struct dlb_attention_plan *p, int64_t image,
                                           .depth = shape->d,
                                           .c = m->s,
                                           .maximum = edge || p->mask ? NULL : m->top};
-    product(kernels, false, nv, keys, &first);
-    if (edge)
-        hide(p, panel, block->first, keys, m->s);
-    if (p->mask) {
-        int64_t offset[WIDTH_MAX];
-        for (int lane = 0; lane < panel->width; lane++)
-            offset[lane] =
-                dlb_min(panel->begin + lane, panel->end - 1) / shape->group * shape->sk;
-        const float *mask = p->mask + image * shape->sq * shape->sk + block->first;
-        struct dlb_attention_rows rows = {(float *)mask, offset, keys, m->mask,
-                                          panel->width};
-        kernels->gather(&rows, 1);
+    dlb_attention_scores(kernels, nv, keys, &first);
+    if (edge) {
+        dlb_attention_hide(shape, lanes, block->first, keys, -INFINITY, m->s);
+        kernels->mask[nv](m->s, NULL, keys, m->top);
     }
-    if (edge || p->mask)
-        kernels->mask[nv](m->s, p->mask ? m->mask : NULL, keys, m->top);
+    if (p->mask)
+        dlb_attention_add_mask(kernels, shape, lanes,
+                               p->mask + image * shape->sq * shape->sk + block->first,
+                               keys, m->mask, m->s, m->top);
     kernels->softmax[nv](&(struct dlb_attention_softmax){
         m->s, keys, m->top, panel->maximum, panel->sum, panel->factor});
     struct dlb_attention_product second = {
@@ -281,12 +299,12 @@ static void run_panel(const struct dlb_attention_plan *p, int64_t image,
         .c = panel->o,
         .factor = panel->started ? panel->factor : NULL,
     };
-    const int64_t common = dlb_max(0, panel->keys_all - block->first);
+    const int64_t common = dlb_max(0, lanes->keys_all - block->first);
     const bool apart = edge && !kernels->finite(block->v + common * block->v_ld,
                                                 block->v_ld, keys - common, shape->dv);
     if (apart)
         second.depth = common;
-    product(kernels, true, nv, shape->dv, &second);
+    dlb_attention_values(kernels, nv, shape->dv, &second);
     if (apart)
         add_seen(p, panel, m->s, block->v, block->v_ld, block->first, common, keys);
     panel->started = true;
@@ -305,7 +323,7 @@ static void online_run(const struct dlb_attention_plan *p,
         panel_start(p, unit->head, unit->panel_begin + i, m.panels + i * m.panel_elements,
                     &panels[i]);
     const int64_t image = unit->head / s->hk;
-    const int64_t end = dlb_min(unit->key_end, panels[panels_n - 1].keys_most);
+    const int64_t end = dlb_min(unit->key_end, panels[panels_n - 1].lanes.keys_most);
     const int64_t all = dlb_max(0, end - unit->key_begin);
     const int64_t blocks = dlb_div_up(all, p->kb);
     for (int64_t i = 0; i < blocks; i++) {

@@ -13,6 +13,7 @@
  *           and not on the threads
  * Errors    dlb_attention_refuse refuses what does not fit
  */
+#include "ops/attention_backward.h"
 #include "ops/attention_internal.h"
 
 #include <float.h>
@@ -42,10 +43,15 @@ float *dlb_attention_partial(const struct dlb_attention_plan *p, int64_t head,
            ((head * w->parts + part) * w->rows + row) * (p->s.dv + MAXIMUM_AND_SUM);
 }
 
-void dlb_attention_logsum(const struct dlb_attention_plan *p, int64_t head, int64_t row,
-                          float maximum, float sum)
+void dlb_attention_keep(const struct dlb_attention_plan *p, int64_t head, int64_t row,
+                        float maximum, float sum)
 {
     const struct dlb_attention_shape *s = &p->s;
+    if (p->statistics) {
+        float *to = p->statistics + (head * p->work.rows + row) * MAXIMUM_AND_SUM;
+        to[0] = maximum;
+        to[1] = sum;
+    }
     if (s->train)
         p->logsum[(head * s->group + row % s->group) * s->sq + row / s->group] =
             maximum + logf(sum);
@@ -96,7 +102,7 @@ static void merge_row(const struct dlb_attention_plan *p, int64_t head, int64_t 
             dst[c] += weight * from[c];
     }
     dlb_attention_divide(dst, dv, sum);
-    dlb_attention_logsum(p, head, row, top, sum);
+    dlb_attention_keep(p, head, row, top, sum);
 }
 
 static void attention_run(struct dlb_plan *plan, const struct dlb_team *team)
@@ -172,6 +178,8 @@ enum dlb_status dlb_attention_plan(const struct dlb_problem *problem,
                         "This way of computing attention is not legal here (%s); take a "
                         "candidate that the search space offers.",
                         reason);
+    if (problem->pass == DLB_BWD)
+        return dlb_attention_backward_plan(problem, target, candidate, plan, error);
     struct dlb_attention_plan *p = calloc(1, sizeof *p);
     if (!p)
         return dlb_fail(error, DLB_NOMEM, "No memory for a plan of %zu bytes.",

@@ -1,7 +1,9 @@
 /*
  * The search space of attention: what can be tried, what is legal, what it should cost;
- * and how the work falls into units.
+ * and how the work falls into units.  That of the backward pass stands in
+ * attention_backward_space.c.
  */
+#include "ops/attention_backward.h"
 #include "ops/attention_internal.h"
 #include "ops/attention_kernels.h"
 
@@ -10,6 +12,7 @@
 const char *const dlb_attention_algorithms[DLB_ATTENTION_ALGORITHMS] = {
     [DLB_ATTENTION_ONLINE] = "online",
     [DLB_ATTENTION_DECODE] = "decode",
+    [DLB_ATTENTION_RECOMPUTE] = "recompute",
 };
 
 static const char *const packs[] = {"in-place", "copy", NULL};
@@ -183,6 +186,10 @@ void dlb_attention_enumerate(const struct dlb_problem *problem,
     static const int panels[] = {1, 2, 4, 8, 16, DLB_ATTENTION_PANELS_MAX};
     struct dlb_attention_shape s;
     dlb_attention_shape_get(problem, &s);
+    if (s.backward) {
+        dlb_attention_backward_enumerate(&s, target, emit, context);
+        return;
+    }
     struct visit v = {&s, target, emit, context, false};
     const int lanes = dlb_isa_lanes(target->isa);
     const int64_t vectors = dlb_div_up(s.sq * s.group, lanes);
@@ -284,6 +291,8 @@ const char *dlb_attention_refuse(const struct dlb_problem *problem,
     struct dlb_attention_shape s;
     dlb_attention_shape_get(problem, &s);
     const char *reason = NULL;
+    if (s.backward)
+        return dlb_attention_backward_refuse(&s, target, c);
     if (c->algorithm == DLB_ATTENTION_ONLINE)
         reason = refuse_online(&s, target, c);
     else if (c->algorithm == DLB_ATTENTION_DECODE)
@@ -377,6 +386,8 @@ double dlb_attention_estimate(const struct dlb_problem *problem,
     static const double DOT_CYCLES = 3;
     struct dlb_attention_shape s;
     dlb_attention_shape_get(problem, &s);
+    if (s.backward)
+        return dlb_attention_backward_estimate(&s, target, rates, c);
     struct dlb_attention_work w;
     dlb_attention_work_get(&s, target, c, &w);
     const double cycle_flops = 4.0 * w.lanes;
@@ -403,32 +414,9 @@ double dlb_attention_estimate(const struct dlb_problem *problem,
            rates->barrier_ns * (w.parts > 1 ? 2 : 1);
 }
 
-struct choice {
-    const struct dlb_problem *problem;
-    const struct dlb_target *target;
-    struct dlb_candidate *best;
-    double least;
-};
-
-static bool choose(void *context, const struct dlb_candidate *candidate)
-{
-    static const struct dlb_rates unmeasured;
-    struct choice *choice = context;
-    if (dlb_attention_refuse(choice->problem, choice->target, candidate))
-        return true;
-    double estimate =
-        dlb_attention_estimate(choice->problem, choice->target, &unmeasured, candidate);
-    if (estimate < choice->least) {
-        choice->least = estimate;
-        *choice->best = *candidate;
-    }
-    return true;
-}
-
 void dlb_attention_fallback(const struct dlb_problem *problem,
                             const struct dlb_target *target,
                             struct dlb_candidate *candidate)
 {
-    struct choice choice = {problem, target, candidate, INFINITY};
-    dlb_attention_enumerate(problem, target, choose, &choice);
+    dlb_op_fallback(&dlb_op_attention, problem, target, candidate);
 }
