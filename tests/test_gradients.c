@@ -18,7 +18,11 @@
 static const struct {
     const char *op, *shape;
 } shapes[] = {
-    {"none", ""},
+    {"batchnorm", "mb2ic3ih3iw2"},
+    {"batchnorm", "mb2ic3ih3iw2relu1"},
+    {"batchnorm", "mb5ic2ih1scale0shift0relu1"},
+    {"batchnorm", "mb3ic2ih2scale0"},
+    {"batchnorm", "mb3ic2ih2shift0relu1"},
 };
 
 static bool has_backward(const struct dlb_op *op)
