@@ -15,7 +15,23 @@
 
 #include <omp.h>
 
-enum { SRC, DST, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE, OPERANDS };
+enum {
+    SRC,
+    DST,
+    MEAN,
+    VARIANCE,
+    SCALE,
+    SHIFT,
+    WORKSPACE,
+    DIFF_DST,
+    DIFF_SRC,
+    DIFF_SCALE,
+    DIFF_SHIFT,
+    OPERANDS
+};
+
+/* The steps; a backward pass has both, the first of them in bind. */
+enum { FORWARD, BACKWARD, STEPS };
 
 /* The dims of the layouts, in the order in which they are tried. */
 static const enum dlb_batchnorm_layout orders[DLB_BATCHNORM_LAYOUTS][2] = {
@@ -58,40 +74,83 @@ static void update_running(const struct dlb_problem *problem, void *const *tenso
     }
 }
 
-/* Operands that the problem has, and how the step uses them. */
+struct used {
+    bool present;
+    int tensor;
+    bool image, output;
+    int argument[STEPS]; /* 0: not in this step */
+};
+
+/* The statistics: given, returned, or what the forward step leaves to the backward one. */
+static struct used statistic(const struct dlb_batchnorm_shape *s, int given, int returned,
+                             int argument)
+{
+    bool returns = s->train && !s->backward;
+    return (struct used){.present = true,
+                         .tensor = returns     ? returned
+                                   : !s->train ? given
+                                               : DLB_ONEDNN_OWN,
+                         .output = returns,
+                         .argument = {argument, argument}};
+}
+
+/* Operands that the problem has, and how the steps use them. */
 static dnnl_status_t make_operands(const struct dlb_batchnorm_shape *s,
                                    struct dlb_onednn_recipe *recipe)
 {
-    const struct {
-        bool present;
-        int argument, tensor;
-        bool image, output;
-    } operands[OPERANDS] = {
-        [SRC] = {true, DNNL_ARG_SRC, DLB_BATCHNORM_SRC, true, false},
-        [DST] = {true, DNNL_ARG_DST, DLB_BATCHNORM_DST, true, true},
-        [MEAN] = {true, DNNL_ARG_MEAN,
-                  s->train ? DLB_BATCHNORM_MEAN : DLB_BATCHNORM_IN_MEAN, false, s->train},
-        [VARIANCE] = {true, DNNL_ARG_VARIANCE,
-                      s->train ? DLB_BATCHNORM_VARIANCE : DLB_BATCHNORM_IN_VARIANCE,
-                      false, s->train},
-        [SCALE] = {s->scale, DNNL_ARG_SCALE, DLB_BATCHNORM_GAMMA, false, false},
-        [SHIFT] = {s->shift, DNNL_ARG_SHIFT, DLB_BATCHNORM_BETA, false, false},
-        [WORKSPACE] = {s->train && s->relu, DNNL_ARG_WORKSPACE, DLB_ONEDNN_OWN, false,
-                       false},
+    bool back = s->backward;
+    const struct used operands[OPERANDS] = {
+        [SRC] = {true, DLB_BATCHNORM_SRC, true, false, {DNNL_ARG_SRC, DNNL_ARG_SRC}},
+        [DST] = {true,
+                 back ? DLB_ONEDNN_OWN : DLB_BATCHNORM_DST,
+                 true,
+                 !back,
+                 {DNNL_ARG_DST}},
+        [MEAN] = statistic(s, DLB_BATCHNORM_IN_MEAN, DLB_BATCHNORM_MEAN, DNNL_ARG_MEAN),
+        [VARIANCE] = statistic(s, DLB_BATCHNORM_IN_VARIANCE, DLB_BATCHNORM_VARIANCE,
+                               DNNL_ARG_VARIANCE),
+        [SCALE] = {s->scale,
+                   DLB_BATCHNORM_GAMMA,
+                   false,
+                   false,
+                   {DNNL_ARG_SCALE, DNNL_ARG_SCALE}},
+        [SHIFT] = {s->shift, DLB_BATCHNORM_BETA, false, false, {DNNL_ARG_SHIFT, DNNL_ARG_SHIFT}},
+        [WORKSPACE] = {s->train && s->relu,
+                       DLB_ONEDNN_OWN,
+                       false,
+                       false,
+                       {DNNL_ARG_WORKSPACE, DNNL_ARG_WORKSPACE}},
+        [DIFF_DST] = {back, DLB_BATCHNORM_DIFF_DST, true, false, {0, DNNL_ARG_DIFF_DST}},
+        [DIFF_SRC] = {back, DLB_BATCHNORM_DIFF_SRC, true, true, {0, DNNL_ARG_DIFF_SRC}},
+        [DIFF_SCALE] = {back && s->scale,
+                        DLB_BATCHNORM_DIFF_GAMMA,
+                        false,
+                        true,
+                        {0, DNNL_ARG_DIFF_SCALE}},
+        [DIFF_SHIFT] = {back && s->shift,
+                        DLB_BATCHNORM_DIFF_BETA,
+                        false,
+                        true,
+                        {0, DNNL_ARG_DIFF_SHIFT}},
     };
     const dnnl_dims_t image = {s->mb, s->ic, s->ih, s->iw}, vector = {s->ic};
-    struct dlb_onednn_step *step = &recipe->step[0];
     for (int i = 0; i < OPERANDS; i++) {
         if (!operands[i].present)
             continue;
         struct dlb_onednn_operand *operand = &recipe->operand[recipe->operands_n];
-        step->use[step->uses_n].argument = operands[i].argument;
-        step->use[step->uses_n++].operand = recipe->operands_n++;
+        for (int k = 0; k < recipe->steps_n; k++) {
+            struct dlb_onednn_step *step = &recipe->step[k];
+            if (!operands[i].argument[k])
+                continue;
+            step->use[step->uses_n].argument = operands[i].argument[k];
+            step->use[step->uses_n++].operand = recipe->operands_n;
+        }
+        recipe->operands_n++;
         operand->tensor = operands[i].tensor;
         operand->output = operands[i].output;
         if (operands[i].tensor == DLB_ONEDNN_OWN)
             continue;
-        operand->letters = operands[i].tensor == DLB_BATCHNORM_SRC ? "nchw" : NULL;
+        operand->letters = i == SRC ? "nchw" : NULL;
         dnnl_status_t code = dlb_onednn_md_make(
             &operand->canonical, operands[i].image ? 4 : 1,
             operands[i].image ? image : vector, operands[i].image ? dnnl_nhwc : dnnl_x);
@@ -99,6 +158,24 @@ static dnnl_status_t make_operands(const struct dlb_batchnorm_shape *s,
             return code;
     }
     return dnnl_success;
+}
+
+static dnnl_status_t make_steps(const struct dlb_batchnorm_shape *s,
+                                const struct dlb_onednn_md *image,
+                                const_dnnl_primitive_attr_t attributes,
+                                struct dlb_onednn_recipe *recipe)
+{
+    const float epsilon = (float)DLB_BATCHNORM_EPSILON;
+    dnnl_primitive_desc_t *forward = &recipe->step[FORWARD].pd;
+    dnnl_status_t code = dlb_onednn_batchnorm_pd(
+        forward, s->train ? dnnl_forward_training : dnnl_forward_inference, flags_of(s),
+        epsilon, image, NULL, attributes, recipe->engine);
+    if (code || !s->backward)
+        return code;
+    return dlb_onednn_batchnorm_pd(
+        &recipe->step[BACKWARD].pd,
+        s->scale || s->shift ? dnnl_backward : dnnl_backward_data, flags_of(s), epsilon,
+        image, *forward, attributes, recipe->engine);
 }
 
 enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
@@ -116,9 +193,10 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
     struct dlb_onednn_recipe recipe = {
         .problem = problem,
         .threads = threads,
-        .steps_n = 1,
-        .tensors_n = s.train ? DLB_BATCHNORM_RELU_MASK : 0,
-        .finish = s.train ? update_running : NULL,
+        .steps_n = s.backward ? STEPS : 1,
+        .setup_n = s.backward ? 1 : 0,
+        .tensors_n = s.train && !s.backward ? DLB_BATCHNORM_RELU_MASK : 0,
+        .finish = s.train && !s.backward ? update_running : NULL,
     };
     struct dlb_onednn_md image = {0};
     const dnnl_dims_t dims = {s.mb, s.ic, s.ih, s.iw};
@@ -134,10 +212,7 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
     if (!code)
-        code = dlb_onednn_batchnorm_pd(
-            &recipe.step[0].pd, s.train ? dnnl_forward_training : dnnl_forward_inference,
-            flags_of(&s), (float)DLB_BATCHNORM_EPSILON, &image, attributes,
-            recipe.engine);
+        code = make_steps(&s, &image, attributes, &recipe);
     if (code)
         status = dlb_onednn_fail(error, code, "make a batch normalisation");
     else

@@ -127,10 +127,12 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine);
 
-/* Forward; src and dst in the layout of data, flags of dnnl_normalization_flags_t. */
+/* All images in the layout of data, flags of dnnl_normalization_flags_t.  forward: NULL, or
+ * for a backward pass the descriptor of its forward pass. */
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
                                       unsigned flags, float epsilon,
                                       const struct dlb_onednn_md *data,
+                                      const_dnnl_primitive_desc_t forward,
                                       const_dnnl_primitive_attr_t attributes,
                                       dnnl_engine_t engine);
 

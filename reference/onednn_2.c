@@ -206,11 +206,16 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
                                       unsigned flags, float epsilon,
                                       const struct dlb_onednn_md *data,
+                                      const_dnnl_primitive_desc_t forward,
                                       const_dnnl_primitive_attr_t attributes,
                                       dnnl_engine_t engine)
 {
     dnnl_batch_normalization_desc_t desc;
-    dnnl_status_t code = dnnl_batch_normalization_forward_desc_init(
-        &desc, pass, &data->desc, epsilon, flags);
-    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+    dnnl_status_t code =
+        forward ? dnnl_batch_normalization_backward_desc_init(&desc, pass, &data->desc,
+                                                              &data->desc, epsilon, flags)
+                : dnnl_batch_normalization_forward_desc_init(&desc, pass, &data->desc,
+                                                             epsilon, flags);
+    return code ? code
+                : dnnl_primitive_desc_create(pd, &desc, attributes, engine, forward);
 }

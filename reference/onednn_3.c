@@ -210,9 +210,14 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
                                       unsigned flags, float epsilon,
                                       const struct dlb_onednn_md *data,
+                                      const_dnnl_primitive_desc_t forward,
                                       const_dnnl_primitive_attr_t attributes,
                                       dnnl_engine_t engine)
 {
+    if (forward)
+        return dnnl_batch_normalization_backward_primitive_desc_create(
+            pd, engine, pass, data->desc, data->desc, data->desc, epsilon, flags, forward,
+            attributes);
     return dnnl_batch_normalization_forward_primitive_desc_create(
         pd, engine, pass, data->desc, data->desc, epsilon, flags, attributes);
 }

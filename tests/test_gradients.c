@@ -27,6 +27,11 @@ static const struct {
     {"attention", "mb2hq2sq3sk4d2mask-buffer"},
     {"softmax_xent", "mb3ic7"},
     {"softmax_xent", "mb2ic4loss-sum"},
+    {"batchnorm", "mb2ic3ih3iw2"},
+    {"batchnorm", "mb2ic3ih3iw2relu1"},
+    {"batchnorm", "mb5ic2ih1scale0shift0relu1"},
+    {"batchnorm", "mb3ic2ih2scale0"},
+    {"batchnorm", "mb3ic2ih2shift0relu1"},
 };
 
 static bool has_backward(const struct dlb_op *op)

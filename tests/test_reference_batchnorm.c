@@ -87,6 +87,54 @@ static void definition_makes_statistics(void **state)
     assert_true(value[DLB_BATCHNORM_DST][0] == 0);
 }
 
+static float bound_of(const struct dlb_problem *p, enum dlb_fill_kind fill,
+                      void *const *tensor, int t)
+{
+    float bound;
+    struct dlb_bound_call call = {
+        .problem = p, .fill = fill, .tensor = tensor, .t = t, .end = 1, .bound = &bound};
+    dlb_reference_batchnorm.bound(&call);
+    return bound;
+}
+
+/* x^ is -1 and 1 but for epsilon, so that gradients along the mean and along x^ vanish. */
+static void definition_differentiates(void **state)
+{
+    (void)state;
+    float src[] = {1, 3}, gamma[] = {2}, beta[] = {0}, diff_dst[] = {5, 3};
+    void *tensor[] = {src, gamma, beta, diff_dst};
+    double value[DLB_BATCHNORM_TENSORS][MOST];
+    const double *diff_src = value[DLB_BATCHNORM_DIFF_SRC],
+                 *diff_gamma = value[DLB_BATCHNORM_DIFF_GAMMA],
+                 *diff_beta = value[DLB_BATCHNORM_DIFF_BETA];
+    double sigma = sqrt(1 + EPSILON), along = 1 - 1 / (1 + EPSILON);
+    define("mb1ic1ih1iw2", DLB_BWD, tensor, value);
+    assert_true(diff_beta[0] == 8);
+    near(diff_gamma[0], -2 / sigma);
+    assert_true(fabs(diff_src[0] - 2 / sigma * along) < 1e-14);
+    assert_true(fabs(diff_src[1] + 2 / sigma * along) < 1e-14);
+    /* The first element does not pass the ReLU. */
+    define("mb1ic1ih1iw2relu1", DLB_BWD, tensor, value);
+    assert_true(diff_beta[0] == 3);
+    near(diff_gamma[0], 3 / sigma);
+    assert_true(fabs(diff_src[0] - 2 / sigma * (0 - 1.5 + 1.5 / sigma / sigma)) < 1e-14);
+    /* Where it hangs by a rounding both are right. */
+    struct dlb_problem p =
+        dlb_check_problem(&dlb_op_batchnorm, "mb1ic1ih1iw2relu1", DLB_BWD);
+    float edge = (float)(2 / sigma), expected = 0, bound;
+    void *given[DLB_BATCHNORM_BACKWARD_TENSORS] = {src, gamma, &edge, diff_dst};
+    for (int t = DLB_BATCHNORM_DIFF_SRC; t < DLB_BATCHNORM_BACKWARD_TENSORS; t++)
+        given[t] = &expected;
+    for (int t = DLB_BATCHNORM_DIFF_SRC; t < DLB_BATCHNORM_BACKWARD_TENSORS; t++) {
+        bound = bound_of(&p, DLB_FILL_EXACT, given, t);
+        assert_true(t == DLB_BATCHNORM_DIFF_SRC ? bound > 5 : bound >= 4.99f);
+        given[DLB_BATCHNORM_BETA] = gamma;
+        bound = bound_of(&p, DLB_FILL_EXACT, given, t);
+        assert_true(t == DLB_BATCHNORM_DIFF_BETA ? bound == 0 : bound < 2e-5f);
+        given[DLB_BATCHNORM_BETA] = &edge;
+    }
+}
+
 static void definition_keeps_nan_and_infinity(void **state)
 {
     (void)state;
@@ -193,16 +241,6 @@ static void exact_fill_is_exact(void **state)
     }
 }
 
-static float bound_of(const struct dlb_problem *p, enum dlb_fill_kind fill,
-                      void *const *tensor, int t)
-{
-    float bound;
-    struct dlb_bound_call call = {
-        .problem = p, .fill = fill, .tensor = tensor, .t = t, .end = 1, .bound = &bound};
-    dlb_reference_batchnorm.bound(&call);
-    return bound;
-}
-
 static void bounds_are_tight(void **state)
 {
     (void)state;
@@ -257,6 +295,7 @@ static void naive_plan_is_the_definition(void **state)
     for (int i = 0; i < CASES; i++) {
         dlb_check_naive(&dlb_reference_batchnorm, cases[i], DLB_FWD);
         dlb_check_naive(&dlb_reference_batchnorm, cases[i], DLB_FWD_TRAIN);
+        dlb_check_naive(&dlb_reference_batchnorm, cases[i], DLB_BWD);
     }
 }
 
@@ -266,9 +305,10 @@ static void onednn_agrees_with_the_definition(void **state)
     (void)state;
     for (int i = 0; i < CASES; i++) {
         int formulations = strstr(cases[i], "layout") ? 1 : 2;
-        for (int pass = DLB_FWD; pass <= DLB_FWD_TRAIN; pass++)
-            if (dlb_check_onednn(&dlb_reference_batchnorm, cases[i], pass) !=
-                formulations)
+        for (int pass = DLB_FWD; pass <= DLB_BWD; pass++)
+            if (dlb_op_batchnorm.passes & 1u << pass &&
+                dlb_check_onednn(&dlb_reference_batchnorm, cases[i], pass) !=
+                    formulations)
                 fail_msg("%s: not %d formulations", cases[i], formulations);
     }
 }
@@ -311,6 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(definition_normalises),
         cmocka_unit_test(definition_makes_statistics),
+        cmocka_unit_test(definition_differentiates),
         cmocka_unit_test(definition_keeps_nan_and_infinity),
         cmocka_unit_test(descriptor_is_completed),
         cmocka_unit_test(wrong_dims_are_refused),

@@ -181,6 +181,11 @@ DLB_INLINE unsigned v_positive(vec a)
 {
     return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
 }
+/* The lanes whose bit is set (bit i: lane i), 0 in the others. */
+DLB_INLINE vec v_keep(vec a, unsigned bits)
+{
+    return _mm512_maskz_mov_ps((__mmask16)bits, a);
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -324,6 +329,12 @@ DLB_INLINE unsigned v_positive(vec a)
     return (unsigned)_mm256_movemask_ps(
         _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
 }
+DLB_INLINE vec v_keep(vec a, unsigned bits)
+{
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i own = _mm256_and_si256(_mm256_set1_epi32((int)bits), bit);
+    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(own, bit)));
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -451,6 +462,12 @@ DLB_INLINE unsigned v_positive(vec a)
 {
     return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
 }
+DLB_INLINE vec v_keep(vec a, unsigned bits)
+{
+    const __m128i bit = _mm_setr_epi32(1, 2, 4, 8);
+    __m128i own = _mm_and_si128(_mm_set1_epi32((int)bits), bit);
+    return _mm_and_ps(a, _mm_castsi128_ps(_mm_cmpeq_epi32(own, bit)));
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -576,6 +593,12 @@ DLB_INLINE unsigned v_positive(vec a)
 {
     const uint32x4_t bit = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vcgtzq_f32(a), bit));
+}
+DLB_INLINE vec v_keep(vec a, unsigned bits)
+{
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vreinterpretq_f32_u32(
+        vandq_u32(vreinterpretq_u32_f32(a), vtstq_u32(vdupq_n_u32(bits), bit)));
 }
 DLB_INLINE void v_stream_fence(void) {}
 
@@ -703,6 +726,10 @@ DLB_INLINE float v_max_lanes(vec a)
 DLB_INLINE unsigned v_positive(vec a)
 {
     return a > 0;
+}
+DLB_INLINE vec v_keep(vec a, unsigned bits)
+{
+    return bits & 1 ? a : 0;
 }
 DLB_INLINE void v_stream_fence(void) {}
 

@@ -3,9 +3,10 @@
  * batchnorm_space.c, plans in batchnorm_plan.c, kernels in batchnorm_kernels.c.
  *
  * flops  2 an element in inference (y = a x + b, as the field counts it); training 4 more:
- *        1 for the sum, 3 for the squared distance from the mean
+ *        1 for the sum, 3 for the squared distance from the mean; backward 9: 1 and 3 for
+ *        the two sums, 5 for diff_src
  * bytes  each operand once: src, dst, and the vectors per channel; not the second reading
- *        of src in training, nor what is kept for the backward pass
+ *        of what statistics and sums are made of, nor what is kept for the backward pass
  */
 #include "ops/batchnorm.h"
 
@@ -46,7 +47,8 @@ void dlb_batchnorm_shape_get(const struct dlb_problem *problem,
         .scale = d[DLB_BATCHNORM_SCALE],
         .shift = d[DLB_BATCHNORM_SHIFT],
         .relu = d[DLB_BATCHNORM_RELU],
-        .train = problem->pass == DLB_FWD_TRAIN,
+        .train = problem->pass != DLB_FWD,
+        .backward = problem->pass == DLB_BWD,
     };
 }
 
@@ -101,8 +103,17 @@ static double elements(const struct dlb_problem *problem)
 
 static double batchnorm_flops(const struct dlb_problem *problem)
 {
-    return (problem->pass == DLB_FWD_TRAIN ? 6 : 2) * elements(problem);
+    struct dlb_batchnorm_shape s;
+    dlb_batchnorm_shape_get(problem, &s);
+    return (s.backward ? 9 : s.train ? 6 : 2) * elements(problem);
 }
+
+struct operand {
+    const char *name;
+    enum dlb_role role;
+    bool image, present;
+    float low, high;
+};
 
 static int batchnorm_tensors(const struct dlb_problem *problem, struct dlb_tensor *tensor)
 {
@@ -114,12 +125,16 @@ static int batchnorm_tensors(const struct dlb_problem *problem, struct dlb_tenso
         .rank = 4,
         .dim = {s.mb, s.ih, s.iw, s.ic},
     };
-    const struct {
-        const char *name;
-        enum dlb_role role;
-        bool image, present;
-        float low, high;
-    } operands[DLB_BATCHNORM_TENSORS] = {
+    const struct operand backward[DLB_BATCHNORM_BACKWARD_TENSORS] = {
+        [DLB_BATCHNORM_SRC] = {"src", DLB_INPUT, true, true, 0, 0},
+        [DLB_BATCHNORM_GAMMA] = {"gamma", DLB_PARAMETER, false, s.scale, 0, 0},
+        [DLB_BATCHNORM_BETA] = {"beta", DLB_PARAMETER, false, s.shift, 0, 0},
+        [DLB_BATCHNORM_DIFF_DST] = {"diff_dst", DLB_INPUT, true, true, 0, 0},
+        [DLB_BATCHNORM_DIFF_SRC] = {"diff_src", DLB_OUTPUT, true, true, 0, 0},
+        [DLB_BATCHNORM_DIFF_GAMMA] = {"diff_gamma", DLB_OUTPUT, false, s.scale, 0, 0},
+        [DLB_BATCHNORM_DIFF_BETA] = {"diff_beta", DLB_OUTPUT, false, s.shift, 0, 0},
+    };
+    const struct operand forward[DLB_BATCHNORM_TENSORS] = {
         [DLB_BATCHNORM_SRC] = {"src", DLB_INPUT, true, true, 0, 0},
         [DLB_BATCHNORM_GAMMA] = {"gamma", DLB_PARAMETER, false, s.scale, 0, 0},
         [DLB_BATCHNORM_BETA] = {"beta", DLB_PARAMETER, false, s.shift, 0, 0},
@@ -136,9 +151,11 @@ static int batchnorm_tensors(const struct dlb_problem *problem, struct dlb_tenso
                                             true, 0, 0},
         [DLB_BATCHNORM_RELU_MASK] = {"mask", DLB_KEPT, true, true, 0, 0},
     };
-    int n = !s.train ? DLB_BATCHNORM_DST + 1
-            : s.relu ? DLB_BATCHNORM_TENSORS
-                     : DLB_BATCHNORM_RELU_MASK;
+    const struct operand *operands = s.backward ? backward : forward;
+    int n = s.backward ? DLB_BATCHNORM_BACKWARD_TENSORS
+            : !s.train ? DLB_BATCHNORM_DST + 1
+            : s.relu   ? DLB_BATCHNORM_TENSORS
+                       : DLB_BATCHNORM_RELU_MASK;
     for (int t = 0; t < n; t++) {
         tensor[t] = operands[t].image
                         ? image
@@ -183,6 +200,17 @@ static int64_t below(uint64_t bits, int64_t n)
     return (int64_t)(((bits >> 32) * (uint64_t)n) >> 32);
 }
 
+static const int64_t SUM_MAX = INT64_C(1) << 24;
+
+/* The largest distance of an exact element from its mean, of so many elements a channel. */
+static int64_t distance_most(int64_t count)
+{
+    int64_t most = 1;
+    while (most < 8 && (most + 1) * (most + 1) * count <= SUM_MAX)
+        most++;
+    return most;
+}
+
 /*
  * Exact: channel c has the mean m, 0 or a power of two, and its pixels come in pairs m+d,
  * m-d with d a whole number: pixels 2i and 2i+1 of an image, or of images 2i and 2i+1
@@ -194,10 +222,7 @@ static int64_t below(uint64_t bits, int64_t n)
 static void fill_src(const struct dlb_batchnorm_shape *s, enum dlb_fill_kind kind,
                      uint64_t seed, int64_t begin, int64_t end, float *data)
 {
-    static const int64_t SUM_MAX = INT64_C(1) << 24;
-    int64_t count = s->mb * s->pixels, most = 1;
-    while (most < 8 && (most + 1) * (most + 1) * count <= SUM_MAX)
-        most++;
+    int64_t count = s->mb * s->pixels, most = distance_most(count);
     int64_t means = count * (4 + most) <= SUM_MAX ? 7 : 1;
     double density = (double)SUM_MAX / 2 / ((double)(most * most) * (double)count);
     int64_t c = begin % s->ic, position = begin / s->ic;
@@ -230,6 +255,19 @@ static void fill_src(const struct dlb_batchnorm_shape *s, enum dlb_fill_kind kin
     }
 }
 
+/* Exact: whole numbers from -3 to 8, so many of them not 0 that neither their sum nor that
+ * of their products with src - mean passes 2^24. */
+static void fill_diff_dst(const struct dlb_batchnorm_shape *s, uint64_t seed,
+                          int64_t begin, int64_t end, float *data)
+{
+    int64_t count = s->mb * s->pixels;
+    double density = (double)SUM_MAX / 2 / (8.0 * (double)(distance_most(count) * count));
+    for (int64_t i = begin; i < end; i++) {
+        uint64_t bits = dlb_hash(seed, (uint64_t)i);
+        data[i] = unit(dlb_hash(bits, 1)) < density ? (float)(below(bits, 12) - 3) : 0;
+    }
+}
+
 /* Exact parameters: gamma a power of two of either sign; beta so large that few results
  * are negative, since behind a ReLU zeros show little. */
 static bool batchnorm_fill(const struct dlb_problem *problem, int t,
@@ -239,11 +277,17 @@ static bool batchnorm_fill(const struct dlb_problem *problem, int t,
     static const float gammas[] = {-2, -1, -0.5f, 0.5f, 1, 2};
     struct dlb_batchnorm_shape s;
     dlb_batchnorm_shape_get(problem, &s);
-    if (t == DLB_BATCHNORM_SRC)
+    if (t == DLB_BATCHNORM_SRC) {
         fill_src(&s, kind, seed, begin, end, data);
-    else if (kind == DLB_FILL_DENSE)
+        return true;
+    }
+    if (kind == DLB_FILL_DENSE)
         return false;
-    for (int64_t i = begin; i < end && t != DLB_BATCHNORM_SRC; i++) {
+    if (s.backward && t == DLB_BATCHNORM_DIFF_DST) {
+        fill_diff_dst(&s, seed, begin, end, data);
+        return true;
+    }
+    for (int64_t i = begin; i < end; i++) {
         uint64_t bits = dlb_hash(seed, (uint64_t)i);
         data[i] = t == DLB_BATCHNORM_GAMMA         ? gammas[below(bits, 6)]
                   : t == DLB_BATCHNORM_IN_VARIANCE ? (float)(1 + below(bits, 4))
@@ -262,7 +306,7 @@ const struct dlb_op dlb_op_batchnorm = {
     .algorithms_n = DLB_BATCHNORM_ALGORITHMS,
     .tiles = dlb_batchnorm_tiles,
     .tiles_n = DLB_BATCHNORM_TILES,
-    .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN,
+    .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN | 1u << DLB_BWD,
     .complete = batchnorm_complete,
     .dim_needed = batchnorm_dim_needed,
     .flops = batchnorm_flops,

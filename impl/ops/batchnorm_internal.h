@@ -86,10 +86,16 @@ enum dlb_status dlb_batchnorm_plan(const struct dlb_problem *problem,
  * tensors are padded to whole cache lines of channels, and aligned so.
  */
 
-/* Mean and sum of squared distances from it, per channel. */
-struct dlb_batchnorm_moments {
-    float *mean, *m2;
+/* Two vectors by channel: mean and sum of squared distances from it (m2); backward, the
+ * sums of dz and of dz (src - mean). */
+struct dlb_batchnorm_pair {
+    float *first, *second;
 };
+
+/* Joins what another other_count elements gave to what count (may be 0) did. */
+typedef void dlb_batchnorm_merge_fn(int64_t channels, int64_t count,
+                                    struct dlb_batchnorm_pair to, int64_t other_count,
+                                    struct dlb_batchnorm_pair other);
 
 /* Weights by which the statistics of one more step join those of k steps:
  * mean += delta * mean[k], m2 += delta^2 * square[k]. */
@@ -122,7 +128,7 @@ struct dlb_batchnorm_finish {
     int64_t channels, count;
     const float *m2, *mean, *gamma;
     float *factor; /* gamma / sqrt(variance + epsilon) */
-    /* Canonical, of the first channel on; all NULL: nothing is returned. */
+    /* Of the first channel on; what is NULL, of each pair, is not returned. */
     const float *running_mean, *running_variance;
     float *out_mean, *out_variance, *out_running_mean, *out_running_variance;
 };
@@ -132,16 +138,44 @@ struct dlb_batchnorm_kernels {
     /* Moments of 1 to DLB_BATCHNORM_ROWS_MAX rows. */
     void (*moments)(const float *src, int64_t ld, int64_t rows, int64_t channels,
                     const struct dlb_batchnorm_weights *weights,
-                    struct dlb_batchnorm_moments to);
-    /* Joins the moments of another other_count elements to those of count (may be 0). */
-    void (*merge)(int64_t channels, int64_t count, struct dlb_batchnorm_moments to,
-                  int64_t other_count, struct dlb_batchnorm_moments other);
+                    struct dlb_batchnorm_pair to);
+    dlb_batchnorm_merge_fn *merge;
     void (*finish)(const struct dlb_batchnorm_finish *call);
     /* factor = gamma / sqrt(variance + epsilon); variance is padded. */
     void (*factors)(int64_t channels, const float *variance, const float *gamma,
                     float *factor);
     dlb_batchnorm_normalise_fn *normalise[DLB_BATCHNORM_ACTS][2]; /* [act][stream] */
     void (*stream_fence)(void);
+};
+
+/* Backward (batchnorm_backward_kernels.c): rows of channels as for normalise. */
+struct dlb_batchnorm_diff {
+    const float *src, *diff;
+    const uint8_t *mask; /* NULL: there is none */
+    int64_t ld, mask_ld, rows, channels;
+    const float *mean; /* of the first channel on, as those below */
+    /* For differentiate: to = factor dz + slope (src - mean) + offset. */
+    float *to;
+    const float *factor, *slope, *offset;
+};
+typedef void dlb_batchnorm_sums_fn(const struct dlb_batchnorm_diff *call,
+                                   struct dlb_batchnorm_pair to);
+typedef void dlb_batchnorm_differentiate_fn(const struct dlb_batchnorm_diff *call);
+
+/* From the sums over all count elements a channel to what differentiate needs, and what is
+ * returned unless NULL. */
+struct dlb_batchnorm_finish_backward {
+    int64_t channels, count;
+    const float *sum, *product, *variance, *gamma;
+    float *factor, *slope, *offset;
+    float *out_gamma, *out_beta;
+};
+
+struct dlb_batchnorm_backward_kernels {
+    dlb_batchnorm_sums_fn *sums[2]; /* [masked], of 1 to DLB_BATCHNORM_ROWS_MAX rows */
+    dlb_batchnorm_merge_fn *merge;
+    void (*finish)(const struct dlb_batchnorm_finish_backward *call);
+    dlb_batchnorm_differentiate_fn *differentiate[2][2]; /* [masked][stream] */
 };
 
 /* The kernels of a usable ISA. */

@@ -103,7 +103,7 @@ DLB_INLINE void join(vec *mean, vec *m2, vec other_mean, vec other_m2, float mea
 /* One vector of channels: the moments stay in registers. */
 DLB_INLINE void moments_column(const float *src, int64_t ld, int64_t rows, int lanes,
                                const struct dlb_batchnorm_weights *weights,
-                               struct dlb_batchnorm_moments to)
+                               struct dlb_batchnorm_pair to)
 {
     vec mean = v_zero(), m2 = v_zero(), other_mean, other_m2;
     int64_t k = 0, done;
@@ -126,8 +126,8 @@ DLB_INLINE void moments_column(const float *src, int64_t ld, int64_t rows, int l
                 mean = other_mean, m2 = other_m2;
             done += n;
         }
-    v_storeu(to.mean, mean);
-    v_storeu(to.m2, m2);
+    v_storeu(to.first, mean);
+    v_storeu(to.second, m2);
 }
 
 DLB_INLINE void moments_vector(const float *src, int64_t ld, int n, int lanes, bool first,
@@ -149,20 +149,20 @@ DLB_INLINE void moments_vector(const float *src, int64_t ld, int n, int lanes, b
 /* Whole rows, step by step: memory is read as it lies. */
 DLB_INLINE void moments_step(const float *src, int64_t ld, int n, int64_t channels,
                              bool first, float mean_weight, float square_weight,
-                             struct dlb_batchnorm_moments to)
+                             struct dlb_batchnorm_pair to)
 {
     int64_t c = 0;
     for (; c + VLEN <= channels; c += VLEN)
         moments_vector(src + c, ld, n, VLEN, first, mean_weight, square_weight,
-                       to.mean + c, to.m2 + c);
+                       to.first + c, to.second + c);
     if (c < channels)
         moments_vector(src + c, ld, n, (int)(channels - c), first, mean_weight,
-                       square_weight, to.mean + c, to.m2 + c);
+                       square_weight, to.first + c, to.second + c);
 }
 
 static void moments(const float *src, int64_t ld, int64_t rows, int64_t channels,
                     const struct dlb_batchnorm_weights *weights,
-                    struct dlb_batchnorm_moments to)
+                    struct dlb_batchnorm_pair to)
 {
     if (channels == VLEN) {
         moments_column(src, ld, rows, VLEN, weights, to);
@@ -186,20 +186,20 @@ static void moments(const float *src, int64_t ld, int64_t rows, int64_t channels
         }
 }
 
-static void merge(int64_t channels, int64_t count, struct dlb_batchnorm_moments to,
-                  int64_t other_count, struct dlb_batchnorm_moments other)
+static void merge(int64_t channels, int64_t count, struct dlb_batchnorm_pair to,
+                  int64_t other_count, struct dlb_batchnorm_pair other)
 {
     float part = part_of(other_count, count), square_weight = part * (float)count;
     for (int64_t c = 0; c < channels; c += VLEN) {
-        vec mean = v_loadu(other.mean + c), m2 = v_loadu(other.m2 + c);
+        vec mean = v_loadu(other.first + c), m2 = v_loadu(other.second + c);
         if (count) {
-            vec all_mean = v_loadu(to.mean + c), all_m2 = v_loadu(to.m2 + c);
+            vec all_mean = v_loadu(to.first + c), all_m2 = v_loadu(to.second + c);
             join(&all_mean, &all_m2, mean, m2, part, square_weight);
             mean = all_mean;
             m2 = all_m2;
         }
-        v_storeu(to.mean + c, mean);
-        v_storeu(to.m2 + c, m2);
+        v_storeu(to.first + c, mean);
+        v_storeu(to.second + c, m2);
     }
 }
 
@@ -230,11 +230,13 @@ static void finish(const struct dlb_batchnorm_finish *f)
         vec m2 = v_loadu(f->m2 + c), mean = v_loadu(f->mean + c);
         vec variance = v_div(m2, count);
         v_storeu(f->factor + c, factor_of(variance, v_loadu(f->gamma + c)));
-        if (!f->out_mean)
+        if (f->out_mean) {
+            store(f->out_mean + c, mean, lanes);
+            store(f->out_variance + c, variance, lanes);
+        }
+        if (!f->out_running_mean)
             continue;
         vec unbiased = f->count > 1 ? v_div(m2, others) : variance;
-        store(f->out_mean + c, mean, lanes);
-        store(f->out_variance + c, variance, lanes);
         store(f->out_running_mean + c, moved(f->running_mean + c, mean, lanes), lanes);
         store(f->out_running_variance + c,
               moved(f->running_variance + c, unbiased, lanes), lanes);

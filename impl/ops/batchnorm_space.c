@@ -235,19 +235,20 @@ double dlb_batchnorm_estimate(const struct dlb_problem *problem,
     int64_t tiles = tiles_of(&s, c);
     struct dlb_batchnorm_grid grid = dlb_batchnorm_grid_make(
         tile[DLB_BATCHNORM_TILE_SPLIT], target->threads, tiles, lines_of(&s));
-    double image = image_bytes(&s), blocks = 1;
+    double image = image_bytes(&s), blocks = 1, read = s.backward ? 2 : 1;
     bool stream = tile[DLB_BATCHNORM_TILE_STREAM] == DLB_BATCHNORM_STREAM_ON;
     bool nhwc = c->algorithm == DLB_BATCHNORM_BY_NHWC;
     /* What lies between two uses of the same line of src: in the repeated runs that are
      * timed src and dst, within a run the pixels of one block of channels. */
-    double resident = stream ? image : 2 * image;
+    double used = stream ? read : read + 1;
+    double resident = used * image;
     double time =
-        transfer(target, rates, image, resident) +
+        transfer(target, rates, read * image, resident) +
         transfer(target, rates, (stream ? 1 : 2) * image, stream ? INFINITY : resident);
     if (s.train) {
         blocks = ceil((double)s.ic / tile[DLB_BATCHNORM_TILE_CHANNELS]);
         double block = image / blocks * (blocks > grid.columns ? grid.columns : 1);
-        time += transfer(target, rates, image, (stream ? 1 : 2) * block);
+        time += transfer(target, rates, read * image, used * block);
     }
     /* Runs of channels break the stream of memory: at 64 a thread it takes twice as long
      * or more. */
