@@ -31,4 +31,8 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
                                      int threads, int formulation, struct dlb_plan **plan,
                                      struct dlb_error *error);
 
+enum dlb_status dlb_linear_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                  int threads, int formulation, struct dlb_plan **plan,
+                                  struct dlb_error *error);
+
 #endif

@@ -28,6 +28,7 @@ static const struct {
     {"gru", "l2t3mb2dhc7dir-suminit1lbr1"},
     {"attention", "mb2hq4hk2sq5sk7d8dv6mask-causal"},
     {"batchnorm", "mb2ic5ih3relu1"},
+    {"linear", "mb5ic7oc11bias1"},
 };
 
 static const char *shape_of(const struct dlb_operator *entry)
