@@ -112,3 +112,11 @@ void dlb_onednn_md_name(const struct dlb_onednn_md *md, const char *letters, cha
                                    (long long)b.block_size[i], letters[b.block_dim[i]]);
     snprintf(name, bytes, "%s", text);
 }
+
+dnnl_status_t
+dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
+                     const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
+                     const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+{
+    return dlb_onednn_matmul_bias_pd(pd, src, weights, NULL, dst, attributes, engine);
+}

@@ -91,6 +91,27 @@ dnnl_status_t
 dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
                      const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
                      const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine);
+/* With a bias of one row, or NULL. */
+dnnl_status_t dlb_onednn_matmul_bias_pd(dnnl_primitive_desc_t *pd,
+                                        const struct dlb_onednn_md *src,
+                                        const struct dlb_onednn_md *weights,
+                                        const struct dlb_onednn_md *bias,
+                                        const struct dlb_onednn_md *dst,
+                                        const_dnnl_primitive_attr_t attributes,
+                                        dnnl_engine_t engine);
+
+/* Inner product: pass DLB_FWD, DLB_BWD_DATA (without bias) or DLB_BWD_WEIGHTS, of whose
+ * results the descriptors are then; bias may be NULL.  Layouts: those of the descriptors,
+ * or "any". */
+struct dlb_onednn_inner_product {
+    enum dlb_pass pass;
+    const struct dlb_onednn_md *src, *weights, *bias, *dst;
+};
+dnnl_status_t dlb_onednn_inner_product_pd(dnnl_primitive_desc_t *pd,
+                                          const struct dlb_onednn_inner_product *ip,
+                                          const_dnnl_primitive_attr_t attributes,
+                                          dnnl_engine_t engine);
+
 /* Over the last dim: softmax, or its logarithm (dnnl_softmax_log); src and dst in the layout
  * of data, and one memory if you like. */
 dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,

@@ -126,15 +126,51 @@ dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, floa
     return dnnl_primitive_attr_set_output_scales(attributes, 1, 0, &scale);
 }
 
-dnnl_status_t
-dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
-                     const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
-                     const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+static const dnnl_memory_desc_t *desc_of(const struct dlb_onednn_md *md)
+{
+    return md ? &md->desc : NULL;
+}
+
+dnnl_status_t dlb_onednn_matmul_bias_pd(dnnl_primitive_desc_t *pd,
+                                        const struct dlb_onednn_md *src,
+                                        const struct dlb_onednn_md *weights,
+                                        const struct dlb_onednn_md *bias,
+                                        const struct dlb_onednn_md *dst,
+                                        const_dnnl_primitive_attr_t attributes,
+                                        dnnl_engine_t engine)
 {
     dnnl_matmul_desc_t desc;
-    dnnl_status_t code =
-        dnnl_matmul_desc_init(&desc, &src->desc, &weights->desc, NULL, &dst->desc);
+    dnnl_status_t code = dnnl_matmul_desc_init(&desc, &src->desc, &weights->desc,
+                                               desc_of(bias), &dst->desc);
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+}
+
+dnnl_status_t dlb_onednn_inner_product_pd(dnnl_primitive_desc_t *pd,
+                                          const struct dlb_onednn_inner_product *ip,
+                                          const_dnnl_primitive_attr_t attributes,
+                                          dnnl_engine_t engine)
+{
+    const bool forward = ip->pass == DLB_FWD;
+    dnnl_inner_product_desc_t desc;
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_status_t code = dnnl_inner_product_forward_desc_init(
+        &desc, forward ? dnnl_forward_inference : dnnl_forward_training, &ip->src->desc,
+        &ip->weights->desc, desc_of(ip->bias), &ip->dst->desc);
+    if (!code)
+        code = dnnl_primitive_desc_create(forward ? pd : &hint, &desc, attributes, engine,
+                                          NULL);
+    if (code || forward)
+        return code;
+    if (ip->pass == DLB_BWD_DATA)
+        code = dnnl_inner_product_backward_data_desc_init(
+            &desc, &ip->src->desc, &ip->weights->desc, &ip->dst->desc);
+    else
+        code = dnnl_inner_product_backward_weights_desc_init(
+            &desc, &ip->src->desc, &ip->weights->desc, desc_of(ip->bias), &ip->dst->desc);
+    if (!code)
+        code = dnnl_primitive_desc_create(pd, &desc, attributes, engine, hint);
+    dnnl_primitive_desc_destroy(hint);
+    return code;
 }
 
 dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,

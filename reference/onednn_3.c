@@ -136,13 +136,46 @@ dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, floa
     return dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_SRC, 0);
 }
 
-dnnl_status_t
-dlb_onednn_matmul_pd(dnnl_primitive_desc_t *pd, const struct dlb_onednn_md *src,
-                     const struct dlb_onednn_md *weights, const struct dlb_onednn_md *dst,
-                     const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+static const_dnnl_memory_desc_t desc_of(const struct dlb_onednn_md *md)
 {
-    return dnnl_matmul_primitive_desc_create(pd, engine, src->desc, weights->desc, NULL,
-                                             dst->desc, attributes);
+    return md ? md->desc : NULL;
+}
+
+dnnl_status_t dlb_onednn_matmul_bias_pd(dnnl_primitive_desc_t *pd,
+                                        const struct dlb_onednn_md *src,
+                                        const struct dlb_onednn_md *weights,
+                                        const struct dlb_onednn_md *bias,
+                                        const struct dlb_onednn_md *dst,
+                                        const_dnnl_primitive_attr_t attributes,
+                                        dnnl_engine_t engine)
+{
+    return dnnl_matmul_primitive_desc_create(pd, engine, src->desc, weights->desc,
+                                             desc_of(bias), dst->desc, attributes);
+}
+
+dnnl_status_t dlb_onednn_inner_product_pd(dnnl_primitive_desc_t *pd,
+                                          const struct dlb_onednn_inner_product *ip,
+                                          const_dnnl_primitive_attr_t attributes,
+                                          dnnl_engine_t engine)
+{
+    const bool forward = ip->pass == DLB_FWD;
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_status_t code = dnnl_inner_product_forward_primitive_desc_create(
+        forward ? pd : &hint, engine,
+        forward ? dnnl_forward_inference : dnnl_forward_training, ip->src->desc,
+        ip->weights->desc, desc_of(ip->bias), ip->dst->desc, attributes);
+    if (code || forward)
+        return code;
+    if (ip->pass == DLB_BWD_DATA)
+        code = dnnl_inner_product_backward_data_primitive_desc_create(
+            pd, engine, ip->src->desc, ip->weights->desc, ip->dst->desc, hint,
+            attributes);
+    else
+        code = dnnl_inner_product_backward_weights_primitive_desc_create(
+            pd, engine, ip->src->desc, ip->weights->desc, desc_of(ip->bias),
+            ip->dst->desc, hint, attributes);
+    dnnl_primitive_desc_destroy(hint);
+    return code;
 }
 
 dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,

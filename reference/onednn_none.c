@@ -26,50 +26,19 @@ enum dlb_status dlb_onednn_cap_isa(enum dlb_isa isa, struct dlb_error *error)
     return missing(error);
 }
 
-enum dlb_status dlb_conv_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                int threads, int formulation, struct dlb_plan **plan,
-                                struct dlb_error *error)
-{
-    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
-    return missing(error);
-}
+#define DLB_NONE(op)                                                                     \
+    enum dlb_status dlb_##op##_onednn(const struct dlb_problem *problem,                 \
+                                      enum dlb_isa isa, int threads, int formulation,    \
+                                      struct dlb_plan **plan, struct dlb_error *error)   \
+    {                                                                                    \
+        (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;          \
+        return missing(error);                                                           \
+    }
 
-enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                     int threads, int formulation, struct dlb_plan **plan,
-                                     struct dlb_error *error)
-{
-    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
-    return missing(error);
-}
-
-enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                int threads, int formulation, struct dlb_plan **plan,
-                                struct dlb_error *error)
-{
-    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
-    return missing(error);
-}
-
-enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                               int threads, int formulation, struct dlb_plan **plan,
-                               struct dlb_error *error)
-{
-    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
-    return missing(error);
-}
-
-enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                     int threads, int formulation, struct dlb_plan **plan,
-                                     struct dlb_error *error)
-{
-    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
-    return missing(error);
-}
-
-enum dlb_status dlb_xent_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                int threads, int formulation, struct dlb_plan **plan,
-                                struct dlb_error *error)
-{
-    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
-    return missing(error);
-}
+DLB_NONE(conv)
+DLB_NONE(lstm)
+DLB_NONE(gru)
+DLB_NONE(attention)
+DLB_NONE(batchnorm)
+DLB_NONE(linear)
+DLB_NONE(xent)

@@ -74,9 +74,13 @@ struct dlb_reference {
                               struct dlb_error *error);
 };
 
-extern const struct dlb_reference dlb_reference_conv, dlb_reference_lstm,
-    dlb_reference_gru, dlb_reference_attention, dlb_reference_batchnorm,
-    dlb_reference_xent;
+extern const struct dlb_reference dlb_reference_conv;
+extern const struct dlb_reference dlb_reference_lstm;
+extern const struct dlb_reference dlb_reference_gru;
+extern const struct dlb_reference dlb_reference_attention;
+extern const struct dlb_reference dlb_reference_batchnorm;
+extern const struct dlb_reference dlb_reference_linear;
+extern const struct dlb_reference dlb_reference_xent;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the
  * build. */

@@ -13,26 +13,16 @@ enum dlb_status dlb_naive_make(const struct dlb_reference *reference,
                                struct dlb_plan **plan, struct dlb_error *error);
 
 /* reference->onednn, operator by operator. */
-enum dlb_status dlb_conv_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                int threads, int formulation, struct dlb_plan **plan,
-                                struct dlb_error *error);
-enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                int threads, int formulation, struct dlb_plan **plan,
-                                struct dlb_error *error);
-enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                               int threads, int formulation, struct dlb_plan **plan,
-                               struct dlb_error *error);
-
-enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                     int threads, int formulation, struct dlb_plan **plan,
-                                     struct dlb_error *error);
-
-enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                     int threads, int formulation, struct dlb_plan **plan,
-                                     struct dlb_error *error);
-
-enum dlb_status dlb_xent_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
-                                int threads, int formulation, struct dlb_plan **plan,
-                                struct dlb_error *error);
+typedef enum dlb_status dlb_onednn_make_fn(const struct dlb_problem *problem,
+                                           enum dlb_isa isa, int threads, int formulation,
+                                           struct dlb_plan **plan,
+                                           struct dlb_error *error);
+dlb_onednn_make_fn dlb_conv_onednn;
+dlb_onednn_make_fn dlb_lstm_onednn;
+dlb_onednn_make_fn dlb_gru_onednn;
+dlb_onednn_make_fn dlb_attention_onednn;
+dlb_onednn_make_fn dlb_batchnorm_onednn;
+dlb_onednn_make_fn dlb_linear_onednn;
+dlb_onednn_make_fn dlb_xent_onednn;
 
 #endif

@@ -32,6 +32,7 @@ static const struct {
     {"batchnorm", "mb5ic2ih1scale0shift0relu1"},
     {"batchnorm", "mb3ic2ih2scale0"},
     {"batchnorm", "mb3ic2ih2shift0relu1"},
+    {"linear", "mb3ic5oc7bias1"},
 };
 
 static bool has_backward(const struct dlb_op *op)

@@ -29,6 +29,7 @@ static const struct {
     {"attention", "mb2hq4hk2sq5sk7d8dv6mask-causal"},
     {"batchnorm", "mb2ic5ih3relu1"},
     {"softmax_xent", "mb3ic7"},
+    {"linear", "mb5ic7oc11bias1"},
 };
 
 static const char *shape_of(const struct dlb_operator *entry)
