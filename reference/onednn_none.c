@@ -58,6 +58,14 @@ enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa i
     return missing(error);
 }
 
+enum dlb_status dlb_rnn_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                               int threads, int formulation, struct dlb_plan **plan,
+                               struct dlb_error *error)
+{
+    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
+    return missing(error);
+}
+
 enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                      int threads, int formulation, struct dlb_plan **plan,
                                      struct dlb_error *error)

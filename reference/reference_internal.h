@@ -22,6 +22,9 @@ enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                int threads, int formulation, struct dlb_plan **plan,
                                struct dlb_error *error);
+enum dlb_status dlb_rnn_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                               int threads, int formulation, struct dlb_plan **plan,
+                               struct dlb_error *error);
 
 enum dlb_status dlb_attention_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
                                      int threads, int formulation, struct dlb_plan **plan,
