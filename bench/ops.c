@@ -13,6 +13,7 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_conv, &dlb_reference_conv, "resnet50.csv"},
     {&dlb_op_lstm, &dlb_reference_lstm, "deepbench_lstm.csv"},
     {&dlb_op_gru, &dlb_reference_gru, "deepbench_gru.csv"},
+    {&dlb_op_rnn, &dlb_reference_rnn, "deepbench_rnn.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
     {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
     {&dlb_op_xent, &dlb_reference_xent, "softmax_xent.csv"},

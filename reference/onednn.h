@@ -133,16 +133,25 @@ dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t al
                                    dnnl_engine_t engine);
 
 /*
- * Forward LSTM and GRU, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru or dnnl_lbr_gru.
- * src_iter and src_iter_c may be NULL: zeros.  The states of cells are LSTM's only.
+ * LSTM, GRU and RNN, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru, dnnl_lbr_gru or
+ * dnnl_vanilla_rnn (which alone has an activation, dnnl_eltwise_…).  src_iter and
+ * src_iter_c may be NULL: zeros.  The states of cells are LSTM's only.
+ * Backward: diff is the same operands' gradients, hint the forward pass that is gone back.
  */
-struct dlb_onednn_rnn {
-    dnnl_alg_kind_t cell;
-    dnnl_prop_kind_t pass;
-    dnnl_rnn_direction_t direction;
+struct dlb_onednn_rnn_operands {
     const struct dlb_onednn_md *src, *src_iter, *src_iter_c, *weights_layer,
         *weights_iter, *bias, *dst, *dst_iter, *dst_iter_c;
 };
+struct dlb_onednn_rnn {
+    dnnl_alg_kind_t cell, activation;
+    dnnl_prop_kind_t pass;
+    dnnl_rnn_direction_t direction;
+    struct dlb_onednn_rnn_operands value, diff;
+    const_dnnl_primitive_desc_t hint;
+};
+/* Whether a backward pass writes the gradients of weights and biases; else it adds to what
+ * is there. */
+extern const bool dlb_onednn_rnn_overwrites;
 dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const struct dlb_onednn_rnn *rnn,
                                 const_dnnl_primitive_attr_t attributes,
@@ -182,6 +191,7 @@ typedef void dlb_onednn_fill_fn(const struct dlb_problem *problem, void *const *
 struct dlb_onednn_operand {
     int tensor; /* position in the tensor array of plans, or DLB_ONEDNN_OWN */
     bool output;
+    bool zeroed; /* by run, before its steps: for primitives that add to their output */
     const char *letters; /* of the logical dims, for plan->layout; NULL leaves it out */
     struct dlb_onednn_md canonical; /* none without a tensor */
     struct dlb_onednn_md own; /* none: that of the first use; needed where the primitive
@@ -213,9 +223,9 @@ struct dlb_onednn_recipe {
     int operands_n, steps_n, setup_n;
     struct dlb_onednn_operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct dlb_onednn_step step[DLB_ONEDNN_STEPS_MAX];
-    /* NULL, or what run does to the tensors (tensors_n) after the last step; the second one
-     * gets the data of the operands too. */
-    int tensors_n;
+    int tensors_n; /* of the problem, for what follows and for operands that are zeroed */
+    /* NULL, or what run does to the tensors after the last step; the second one gets the
+     * data of the operands too. */
     void (*finish)(const struct dlb_problem *problem, void *const *tensor);
     void (*finish_operands)(const struct dlb_problem *problem, void *const *tensor,
                             void *const *operand);

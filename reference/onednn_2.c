@@ -126,11 +126,6 @@ dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, floa
     return dnnl_primitive_attr_set_output_scales(attributes, 1, 0, &scale);
 }
 
-static const dnnl_memory_desc_t *desc_of(const struct dlb_onednn_md *md)
-{
-    return md ? &md->desc : NULL;
-}
-
 dnnl_status_t dlb_onednn_matmul_bias_pd(dnnl_primitive_desc_t *pd,
                                         const struct dlb_onednn_md *src,
                                         const struct dlb_onednn_md *weights,
@@ -217,26 +212,75 @@ dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t al
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 
+const bool dlb_onednn_rnn_overwrites = false;
+
+static dnnl_status_t rnn_forward(dnnl_rnn_desc_t *desc, const struct dlb_onednn_rnn *rnn)
+{
+    const struct dlb_onednn_rnn_operands *o = &rnn->value;
+    switch (rnn->cell) {
+    case dnnl_vanilla_lstm:
+        return dnnl_lstm_forward_desc_init(
+            desc, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->src_iter_c), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter),
+            desc_of(o->dst_iter_c), dnnl_rnn_flags_undef);
+    case dnnl_vanilla_rnn:
+        return dnnl_vanilla_rnn_forward_desc_init(
+            desc, rnn->pass, rnn->activation, rnn->direction, desc_of(o->src),
+            desc_of(o->src_iter), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter), dnnl_rnn_flags_undef,
+            0, 0);
+    default:
+        return (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_forward_desc_init
+                                          : dnnl_gru_forward_desc_init)(
+            desc, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->weights_layer), desc_of(o->weights_iter), desc_of(o->bias),
+            desc_of(o->dst), desc_of(o->dst_iter), dnnl_rnn_flags_undef);
+    }
+}
+
+static dnnl_status_t rnn_backward(dnnl_rnn_desc_t *desc, const struct dlb_onednn_rnn *rnn)
+{
+    const struct dlb_onednn_rnn_operands *o = &rnn->value, *d = &rnn->diff;
+    switch (rnn->cell) {
+    case dnnl_vanilla_lstm:
+        return dnnl_lstm_backward_desc_init(
+            desc, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->src_iter_c), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter),
+            desc_of(o->dst_iter_c), desc_of(d->src), desc_of(d->src_iter),
+            desc_of(d->src_iter_c), desc_of(d->weights_layer), desc_of(d->weights_iter),
+            desc_of(d->bias), desc_of(d->dst), desc_of(d->dst_iter),
+            desc_of(d->dst_iter_c), dnnl_rnn_flags_undef);
+    case dnnl_vanilla_rnn:
+        return dnnl_vanilla_rnn_backward_desc_init(
+            desc, rnn->pass, rnn->activation, rnn->direction, desc_of(o->src),
+            desc_of(o->src_iter), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter), desc_of(d->src),
+            desc_of(d->src_iter), desc_of(d->weights_layer), desc_of(d->weights_iter),
+            desc_of(d->bias), desc_of(d->dst), desc_of(d->dst_iter), dnnl_rnn_flags_undef,
+            0, 0);
+    default:
+        return (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_backward_desc_init
+                                          : dnnl_gru_backward_desc_init)(
+            desc, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->weights_layer), desc_of(o->weights_iter), desc_of(o->bias),
+            desc_of(o->dst), desc_of(o->dst_iter), desc_of(d->src), desc_of(d->src_iter),
+            desc_of(d->weights_layer), desc_of(d->weights_iter), desc_of(d->bias),
+            desc_of(d->dst), desc_of(d->dst_iter), dnnl_rnn_flags_undef);
+    }
+}
+
 dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const struct dlb_onednn_rnn *rnn,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine)
 {
     dnnl_rnn_desc_t desc;
-    dnnl_status_t code;
-    if (rnn->cell == dnnl_vanilla_lstm)
-        code = dnnl_lstm_forward_desc_init(
-            &desc, rnn->pass, rnn->direction, desc_of(rnn->src), desc_of(rnn->src_iter),
-            desc_of(rnn->src_iter_c), desc_of(rnn->weights_layer),
-            desc_of(rnn->weights_iter), desc_of(rnn->bias), desc_of(rnn->dst),
-            desc_of(rnn->dst_iter), desc_of(rnn->dst_iter_c), dnnl_rnn_flags_undef);
-    else
-        code = (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_forward_desc_init
-                                          : dnnl_gru_forward_desc_init)(
-            &desc, rnn->pass, rnn->direction, desc_of(rnn->src), desc_of(rnn->src_iter),
-            desc_of(rnn->weights_layer), desc_of(rnn->weights_iter), desc_of(rnn->bias),
-            desc_of(rnn->dst), desc_of(rnn->dst_iter), dnnl_rnn_flags_undef);
-    return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
+    dnnl_status_t code =
+        rnn->pass == dnnl_backward ? rnn_backward(&desc, rnn) : rnn_forward(&desc, rnn);
+    return code ? code
+                : dnnl_primitive_desc_create(pd, &desc, attributes, engine, rnn->hint);
 }
 
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,

@@ -136,11 +136,6 @@ dnnl_status_t dlb_onednn_attributes_scale(dnnl_primitive_attr_t attributes, floa
     return dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_SRC, 0);
 }
 
-static const_dnnl_memory_desc_t desc_of(const struct dlb_onednn_md *md)
-{
-    return md ? md->desc : NULL;
-}
-
 dnnl_status_t dlb_onednn_matmul_bias_pd(dnnl_primitive_desc_t *pd,
                                         const struct dlb_onednn_md *src,
                                         const struct dlb_onednn_md *weights,
@@ -221,23 +216,85 @@ dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t al
                                              src1->desc, src0->desc, attributes);
 }
 
+/* From 3.3 on. */
+#if DNNL_VERSION_MAJOR > 3 || DNNL_VERSION_MINOR >= 3
+const bool dlb_onednn_rnn_overwrites = true;
+enum { RNN_FLAGS = dnnl_rnn_flags_diff_weights_overwrite };
+#else
+const bool dlb_onednn_rnn_overwrites = false;
+enum { RNN_FLAGS = dnnl_rnn_flags_undef };
+#endif
+
+static dnnl_status_t rnn_forward(dnnl_primitive_desc_t *pd,
+                                 const struct dlb_onednn_rnn *rnn,
+                                 const_dnnl_primitive_attr_t attributes,
+                                 dnnl_engine_t engine)
+{
+    const struct dlb_onednn_rnn_operands *o = &rnn->value;
+    switch (rnn->cell) {
+    case dnnl_vanilla_lstm:
+        return dnnl_lstm_forward_primitive_desc_create(
+            pd, engine, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->src_iter_c), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            NULL, NULL, desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter),
+            desc_of(o->dst_iter_c), dnnl_rnn_flags_undef, attributes);
+    case dnnl_vanilla_rnn:
+        return dnnl_vanilla_rnn_forward_primitive_desc_create(
+            pd, engine, rnn->pass, rnn->activation, rnn->direction, desc_of(o->src),
+            desc_of(o->src_iter), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter), dnnl_rnn_flags_undef,
+            0, 0, attributes);
+    default:
+        return (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_forward_primitive_desc_create
+                                          : dnnl_gru_forward_primitive_desc_create)(
+            pd, engine, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->weights_layer), desc_of(o->weights_iter), desc_of(o->bias),
+            desc_of(o->dst), desc_of(o->dst_iter), dnnl_rnn_flags_undef, attributes);
+    }
+}
+
+static dnnl_status_t rnn_backward(dnnl_primitive_desc_t *pd,
+                                  const struct dlb_onednn_rnn *rnn,
+                                  const_dnnl_primitive_attr_t attributes,
+                                  dnnl_engine_t engine)
+{
+    const struct dlb_onednn_rnn_operands *o = &rnn->value, *d = &rnn->diff;
+    switch (rnn->cell) {
+    case dnnl_vanilla_lstm:
+        return dnnl_lstm_backward_primitive_desc_create(
+            pd, engine, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->src_iter_c), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            NULL, NULL, desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter),
+            desc_of(o->dst_iter_c), desc_of(d->src), desc_of(d->src_iter),
+            desc_of(d->src_iter_c), desc_of(d->weights_layer), desc_of(d->weights_iter),
+            NULL, NULL, desc_of(d->bias), desc_of(d->dst), desc_of(d->dst_iter),
+            desc_of(d->dst_iter_c), RNN_FLAGS, rnn->hint, attributes);
+    case dnnl_vanilla_rnn:
+        return dnnl_vanilla_rnn_backward_primitive_desc_create(
+            pd, engine, rnn->pass, rnn->activation, rnn->direction, desc_of(o->src),
+            desc_of(o->src_iter), desc_of(o->weights_layer), desc_of(o->weights_iter),
+            desc_of(o->bias), desc_of(o->dst), desc_of(o->dst_iter), desc_of(d->src),
+            desc_of(d->src_iter), desc_of(d->weights_layer), desc_of(d->weights_iter),
+            desc_of(d->bias), desc_of(d->dst), desc_of(d->dst_iter), RNN_FLAGS, 0, 0,
+            rnn->hint, attributes);
+    default:
+        return (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_backward_primitive_desc_create
+                                          : dnnl_gru_backward_primitive_desc_create)(
+            pd, engine, rnn->pass, rnn->direction, desc_of(o->src), desc_of(o->src_iter),
+            desc_of(o->weights_layer), desc_of(o->weights_iter), desc_of(o->bias),
+            desc_of(o->dst), desc_of(o->dst_iter), desc_of(d->src), desc_of(d->src_iter),
+            desc_of(d->weights_layer), desc_of(d->weights_iter), desc_of(d->bias),
+            desc_of(d->dst), desc_of(d->dst_iter), RNN_FLAGS, rnn->hint, attributes);
+    }
+}
+
 dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const struct dlb_onednn_rnn *rnn,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine)
 {
-    if (rnn->cell == dnnl_vanilla_lstm)
-        return dnnl_lstm_forward_primitive_desc_create(
-            pd, engine, rnn->pass, rnn->direction, desc_of(rnn->src),
-            desc_of(rnn->src_iter), desc_of(rnn->src_iter_c), desc_of(rnn->weights_layer),
-            desc_of(rnn->weights_iter), NULL, NULL, desc_of(rnn->bias), desc_of(rnn->dst),
-            desc_of(rnn->dst_iter), desc_of(rnn->dst_iter_c), dnnl_rnn_flags_undef,
-            attributes);
-    return (rnn->cell == dnnl_lbr_gru ? dnnl_lbr_gru_forward_primitive_desc_create
-                                      : dnnl_gru_forward_primitive_desc_create)(
-        pd, engine, rnn->pass, rnn->direction, desc_of(rnn->src), desc_of(rnn->src_iter),
-        desc_of(rnn->weights_layer), desc_of(rnn->weights_iter), desc_of(rnn->bias),
-        desc_of(rnn->dst), desc_of(rnn->dst_iter), dnnl_rnn_flags_undef, attributes);
+    return (rnn->pass == dnnl_backward ? rnn_backward : rnn_forward)(pd, rnn, attributes,
+                                                                     engine);
 }
 
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,

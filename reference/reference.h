@@ -77,6 +77,7 @@ struct dlb_reference {
 extern const struct dlb_reference dlb_reference_conv;
 extern const struct dlb_reference dlb_reference_lstm;
 extern const struct dlb_reference dlb_reference_gru;
+extern const struct dlb_reference dlb_reference_rnn;
 extern const struct dlb_reference dlb_reference_attention;
 extern const struct dlb_reference dlb_reference_batchnorm;
 extern const struct dlb_reference dlb_reference_linear;

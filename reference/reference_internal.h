@@ -20,6 +20,7 @@ typedef enum dlb_status dlb_onednn_make_fn(const struct dlb_problem *problem,
 dlb_onednn_make_fn dlb_conv_onednn;
 dlb_onednn_make_fn dlb_lstm_onednn;
 dlb_onednn_make_fn dlb_gru_onednn;
+dlb_onednn_make_fn dlb_rnn_onednn;
 dlb_onednn_make_fn dlb_attention_onednn;
 dlb_onednn_make_fn dlb_batchnorm_onednn;
 dlb_onednn_make_fn dlb_linear_onednn;

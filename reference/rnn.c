@@ -1,10 +1,13 @@
 /*
- * The plain definition of LSTM and GRU (formulas in ops/rnn.h): one row of the minibatch
- * at a time, step by step, everything between the inputs and the outputs in double.
+ * The plain definition of LSTM, GRU and RNN, made of its rows (rnn_row.h): everything
+ * between the inputs and the outputs in double.
  *
  * Kept tensors are indexed by the position in the sequence, as dst is, in either
  * direction.  NaN and infinities spread through the formulas as IEEE has it: a NaN in src
  * reaches its own row from that step on, and no other row.
+ *
+ * Slices: rows of the minibatch.  Backward slice 0 is the gradients of weights and biases,
+ * to which all rows contribute, and slice 1 + n is row n's share of all else.
  *
  * How far float may be off, with e = 2^-23, G gates and K = slc + dhc:
  *
@@ -25,281 +28,211 @@
  * T from 1 to 150, dhc from 1 to 4096; oneDNN, which adds by blocks, within 0.5, and
  * within 0.15 where slc is dhc.
  *
- * Memory: some vectors for one row; when they cannot be had nothing is put.
+ * Backward: @@@
+ *
+ * Memory: some vectors for one row, and the sums of slice 0; when they cannot be had
+ * nothing is put.
  */
-#include "ops/rnn.h"
 #include "reference_internal.h"
+#include "rnn_row.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { UPDATE, RESET, CANDIDATE };             /* gates of gru, */
-enum { INPUT, FORGET, LSTM_CANDIDATE, LEAVE }; /* and of lstm */
-
-/* One row of the minibatch. */
-struct row {
-    struct dlb_rnn_shape s;
-    void *const *tensor;
-    const struct dlb_sink *sink;
-    int64_t n;
-    double *in;    /* [T][slc]: what the layer reads; from the second on [T][dhc] */
-    double *out;   /* [T][dhc]: what it makes */
-    double *dst;   /* [T][dlc] */
-    double *h, *c; /* [dhc]: the states; c also U_g h + b_h of gru with lbr */
-    double *gate;  /* [G][dhc] */
-    double *reset; /* [dhc]: r o h */
-};
-
-static double sigmoid(double x)
-{
-    return 1 / (1 + exp(-x));
-}
-
-/* sum[g,o] += x[i] * weights[i,g,o] for the gates [begin, end). */
-static void multiply(const struct dlb_rnn_shape *s, const double *x, int64_t k,
-                     const float *weights, int64_t begin, int64_t end, double *sum)
-{
-    for (int64_t i = 0; i < k; i++)
-        for (int64_t go = begin * s->dhc; go < end * s->dhc; go++)
-            sum[go] += x[i] * weights[i * s->gates * s->dhc + go];
-}
-
-static void lstm_step(struct row *row, const float *weights)
-{
-    const int64_t dhc = row->s.dhc;
-    multiply(&row->s, row->h, dhc, weights, INPUT, LEAVE + 1, row->gate);
-    for (int64_t o = 0; o < dhc; o++) {
-        double *gate = &row->gate[o];
-        gate[INPUT * dhc] = sigmoid(gate[INPUT * dhc]);
-        gate[FORGET * dhc] = sigmoid(gate[FORGET * dhc]);
-        gate[LSTM_CANDIDATE * dhc] = tanh(gate[LSTM_CANDIDATE * dhc]);
-        gate[LEAVE * dhc] = sigmoid(gate[LEAVE * dhc]);
-        row->c[o] = gate[FORGET * dhc] * row->c[o] +
-                    gate[INPUT * dhc] * gate[LSTM_CANDIDATE * dhc];
-        row->h[o] = gate[LEAVE * dhc] * tanh(row->c[o]);
-    }
-}
-
-/* bias: of this layer and direction; NULL for none. */
-static void gru_step(struct row *row, const float *weights, const float *bias)
-{
-    const struct dlb_rnn_shape *s = &row->s;
-    const int64_t dhc = s->dhc;
-    double *update = row->gate, *reset = &row->gate[RESET * dhc],
-           *candidate = &row->gate[CANDIDATE * dhc];
-    multiply(s, row->h, dhc, weights, UPDATE, RESET + 1, row->gate);
-    for (int64_t o = 0; o < dhc; o++) {
-        update[o] = sigmoid(update[o]);
-        reset[o] = sigmoid(reset[o]);
-    }
-    if (s->lbr) {
-        const float *products = weights + CANDIDATE * dhc;
-        for (int64_t o = 0; o < dhc; o++)
-            row->c[o] = bias ? bias[s->gates * dhc + o] : 0;
-        for (int64_t i = 0; i < dhc; i++)
-            for (int64_t o = 0; o < dhc; o++)
-                row->c[o] += row->h[i] * products[i * s->gates * dhc + o];
-        for (int64_t o = 0; o < dhc; o++)
-            candidate[o] += reset[o] * row->c[o];
-    } else {
-        for (int64_t o = 0; o < dhc; o++)
-            row->reset[o] = reset[o] * row->h[o];
-        multiply(s, row->reset, dhc, weights, CANDIDATE, CANDIDATE + 1, row->gate);
-    }
-    for (int64_t o = 0; o < dhc; o++) {
-        candidate[o] = tanh(candidate[o]);
-        row->h[o] = update[o] * row->h[o] + (1 - update[o]) * candidate[o];
-    }
-}
-
-static void put(const struct row *row, int t, int64_t element, int64_t n,
+static void put(const struct dlb_sink *sink, int t, int64_t element, int64_t n,
                 const double *value)
 {
     for (int64_t i = 0; i < n; i++)
-        row->sink->put(row->sink->context, t, element + i, value[i]);
+        sink->put(sink->context, t, element + i, value[i]);
 }
 
-/* ld counts layers and directions, t steps: each in [l,d,t,n] holds n values. */
-static void keep(const struct row *row, int64_t ld, int64_t t)
+/* Element of a row's first value in [l,d,n,o] and, per step, in [l,d,t,n,o]. */
+static int64_t iter_element(const struct dlb_rnn_row *row, int64_t l)
 {
     const struct dlb_rnn_shape *s = &row->s;
-    const int64_t at = (ld * s->t + t) * s->mb + row->n;
-    put(row, DLB_RNN_GATES, at * s->gates * s->dhc, s->gates * s->dhc, row->gate);
-    put(row, DLB_RNN_STATES, at * s->dhc, s->dhc, row->h);
-    if (s->lstm || s->lbr)
-        put(row, DLB_RNN_CELLS, at * s->dhc, s->dhc, row->c);
+    return ((l * s->directions + row->direction) * s->mb + row->n) * s->dhc;
 }
 
-static void load_state(const struct row *row, int t, int64_t at, double *state)
-{
-    const float *given = row->tensor[t];
-    for (int64_t o = 0; o < row->s.dhc; o++)
-        state[o] = row->s.init ? given[at + o] : 0;
-}
-
-static void define_layer(struct row *row, int64_t layer, int64_t direction)
+static int64_t step_element(const struct dlb_rnn_row *row, int64_t l, int64_t t)
 {
     const struct dlb_rnn_shape *s = &row->s;
-    const int64_t ld = layer * s->directions + direction, dhc = s->dhc,
-                  go = s->gates * dhc;
-    const int64_t at = (ld * s->mb + row->n) * dhc;
-    const int64_t width = layer ? dhc : s->slc;
-    const bool backwards = s->direction == DLB_RNN_R2L || direction == 1;
-    const float *weights =
-        (const float *)row->tensor[DLB_RNN_WEIGHTS_LAYER] + ld * s->slc * go;
-    const float *weights_iter =
-        (const float *)row->tensor[DLB_RNN_WEIGHTS_ITER] + ld * dhc * go;
-    const float *bias =
-        s->bias ? (const float *)row->tensor[DLB_RNN_BIASES] + ld * s->bias_rows * dhc
-                : NULL;
+    return (((l * s->directions + row->direction) * s->t + t) * s->mb + row->n) * s->dhc;
+}
 
-    load_state(row, DLB_RNN_SRC_ITER, at, row->h);
-    if (s->lstm)
-        load_state(row, DLB_RNN_SRC_ITER_C, at, row->c);
-    for (int64_t step = 0; step < s->t; step++) {
-        int64_t t = backwards ? s->t - 1 - step : step;
-        for (int64_t i = 0; i < go; i++)
-            row->gate[i] = bias ? bias[i] : 0;
-        multiply(s, row->in + t * width, width, weights, 0, s->gates, row->gate);
-        if (s->lstm)
-            lstm_step(row, weights_iter);
-        else
-            gru_step(row, weights_iter, bias);
-        memcpy(row->out + t * dhc, row->h, (size_t)dhc * sizeof *row->h);
-        if (s->train)
-            keep(row, ld, t);
+static void put_layer(const struct dlb_rnn_row *row, int64_t l,
+                      const struct dlb_sink *sink)
+{
+    const struct dlb_rnn_shape *s = &row->s;
+    const int64_t last = dlb_rnn_row_time(row, s->t - 1), dhc = s->dhc;
+    for (int64_t t = 0; s->train && t < s->t; t++) {
+        int64_t at = step_element(row, l, t);
+        if (s->gates > 1)
+            put(sink, DLB_RNN_GATES, at * s->gates, s->gates * dhc,
+                dlb_rnn_row_gate(row, l, t));
+        put(sink, DLB_RNN_STATES, at, dhc, dlb_rnn_row_h(row, l, t));
+        if (s->lstm || s->lbr)
+            put(sink, DLB_RNN_CELLS, at, dhc, dlb_rnn_row_c(row, l, t));
     }
-    put(row, DLB_RNN_DST_ITER, at, dhc, row->h);
+    put(sink, DLB_RNN_DST_ITER, iter_element(row, l), dhc, dlb_rnn_row_h(row, l, last));
     if (s->lstm)
-        put(row, DLB_RNN_DST_ITER_C, at, dhc, row->c);
+        put(sink, DLB_RNN_DST_ITER_C, iter_element(row, l), dhc,
+            dlb_rnn_row_c(row, l, last));
 }
 
-static void define_row(struct row *row)
+/* joined: [max(T dlc, T slc)], the two directions' share of the row's output. */
+static void forward(struct dlb_rnn_row *row, int64_t n, double *joined,
+                    const struct dlb_sink *sink)
 {
     const struct dlb_rnn_shape *s = &row->s;
-    const float *src = row->tensor[DLB_RNN_SRC];
-    memset(row->dst, 0, (size_t)(s->t * s->dlc) * sizeof *row->dst);
+    const bool concat = s->direction == DLB_RNN_CONCAT;
     for (int64_t d = 0; d < s->directions; d++) {
-        for (int64_t t = 0; t < s->t; t++)
-            for (int64_t i = 0; i < s->slc; i++)
-                row->in[t * s->slc + i] = src[(t * s->mb + row->n) * s->slc + i];
-        for (int64_t l = 0; l < s->l; l++) {
-            define_layer(row, l, d);
-            double *made = row->out;
-            row->out = row->in;
-            row->in = made;
-        }
-        double *dst = row->dst + (s->direction == DLB_RNN_CONCAT ? d * s->dhc : 0);
-        for (int64_t t = 0; t < s->t; t++)
+        dlb_rnn_row_forward(row, n, d);
+        for (int64_t l = 0; l < s->l; l++)
+            put_layer(row, l, sink);
+        for (int64_t t = 0; t < s->t; t++) {
+            const double *h = dlb_rnn_row_h(row, s->l - 1, t);
+            double *dst = joined + t * s->dlc + (concat ? d * s->dhc : 0);
             for (int64_t o = 0; o < s->dhc; o++)
-                dst[t * s->dlc + o] += row->in[t * s->dhc + o];
+                dst[o] = d && !concat ? dst[o] + h[o] : h[o];
+        }
     }
     for (int64_t t = 0; t < s->t; t++)
-        put(row, DLB_RNN_DST, (t * s->mb + row->n) * s->dlc, s->dlc,
-            row->dst + t * s->dlc);
+        put(sink, DLB_RNN_DST, (t * s->mb + n) * s->dlc, s->dlc, joined + t * s->dlc);
 }
 
-static void define(const struct dlb_rnn_shape *shape, void *const *tensor, int64_t begin,
+/* sink NULL: for the sums only. */
+static void backward(struct dlb_rnn_row *row, int64_t n, double *joined,
+                     const struct dlb_rnn_sums *sums, const struct dlb_sink *sink)
+{
+    const struct dlb_rnn_shape *s = &row->s;
+    const int64_t wide = dlb_max(s->slc, s->dhc);
+    for (int64_t d = 0; d < s->directions; d++) {
+        dlb_rnn_row_forward(row, n, d);
+        dlb_rnn_row_backward(row, sums);
+        for (int64_t t = 0; t < s->t; t++)
+            for (int64_t i = 0; i < s->slc; i++) {
+                double *diff = &joined[t * s->slc + i];
+                *diff = (d ? *diff : 0) + row->diff[t * wide + i];
+            }
+        for (int64_t l = 0; sink && s->init && l < s->l; l++) {
+            put(sink, DLB_RNN_DIFF_SRC_ITER, iter_element(row, l), s->dhc,
+                row->diff_h + l * s->dhc);
+            if (s->lstm)
+                put(sink, DLB_RNN_DIFF_SRC_ITER_C, iter_element(row, l), s->dhc,
+                    row->diff_c + l * s->dhc);
+        }
+    }
+    for (int64_t t = 0; sink && t < s->t; t++)
+        put(sink, DLB_RNN_DIFF_SRC, (t * s->mb + n) * s->slc, s->slc,
+            joined + t * s->slc);
+}
+
+/* Rows [begin, end), and the sums over all rows where all says so. */
+static void backward_all(struct dlb_rnn_row *row, double *joined, bool all, int64_t begin,
+                         int64_t end, const struct dlb_sink *sink)
+{
+    const struct dlb_rnn_shape *s = &row->s;
+    const int64_t layers = s->l * s->directions, go = s->gates * s->dhc;
+    const int64_t elements[] = {layers * s->slc * go, layers * s->dhc * go,
+                                layers * s->bias_rows * s->dhc};
+    struct dlb_rnn_sums sums = {0};
+    double **sum[] = {&sums.weights_layer, &sums.weights_iter, &sums.bias};
+    bool room = true;
+    for (int i = 0; all && i < 3; i++) {
+        *sum[i] = calloc((size_t)elements[i] + 1, sizeof **sum[i]);
+        room = room && *sum[i];
+    }
+    for (int64_t n = all ? 0 : begin; room && n < (all ? s->mb : end); n++)
+        backward(row, n, joined, all ? &sums : NULL, n >= begin && n < end ? sink : NULL);
+    for (int i = 0; all && i < 3; i++) {
+        if (room)
+            put(sink, DLB_RNN_DIFF_WEIGHTS_LAYER + i, 0, elements[i], *sum[i]);
+        free(*sum[i]);
+    }
+}
+
+static void define(const struct dlb_rnn_shape *s, void *const *tensor, int64_t begin,
                    int64_t end, const struct dlb_sink *sink)
 {
-    struct row row = {.s = *shape, .tensor = tensor, .sink = sink};
-    const int64_t sequence = shape->t * dlb_max(shape->slc, shape->dhc);
-    const int64_t room =
-        2 * sequence + shape->t * shape->dlc + (shape->gates + 3) * shape->dhc;
-    double *memory = malloc((size_t)room * sizeof *memory);
-    if (!memory)
-        return;
-    row.dst = memory + 2 * sequence;
-    row.h = row.dst + shape->t * shape->dlc;
-    row.c = row.h + shape->dhc;
-    row.reset = row.c + shape->dhc;
-    row.gate = row.reset + shape->dhc;
-    for (row.n = begin; row.n < end; row.n++) {
-        row.in = memory;
-        row.out = memory + sequence;
-        define_row(&row);
+    struct dlb_rnn_row row = {0};
+    double *joined = malloc((size_t)(s->t * dlb_max(s->slc, s->dlc)) * sizeof *joined);
+    if (joined && dlb_rnn_row_make(&row, s, tensor)) {
+        if (s->back)
+            backward_all(&row, joined, begin == 0, dlb_max(0, begin - 1), end - 1, sink);
+        for (int64_t n = begin; !s->back && n < end; n++)
+            forward(&row, n, joined, sink);
     }
-    free(memory);
+    dlb_rnn_row_release(&row);
+    free(joined);
 }
 
-static void lstm_define(const struct dlb_problem *problem, void *const *tensor,
-                        int64_t begin, int64_t end, const struct dlb_sink *sink)
+static int64_t slices(const struct dlb_problem *problem)
 {
-    struct dlb_rnn_shape s;
-    dlb_lstm_shape_get(problem, &s);
-    define(&s, tensor, begin, end, sink);
+    return problem->dim[DLB_RNN_MB] + (problem->pass == DLB_BWD);
 }
 
-static void gru_define(const struct dlb_problem *problem, void *const *tensor,
-                       int64_t begin, int64_t end, const struct dlb_sink *sink)
-{
-    struct dlb_rnn_shape s;
-    dlb_gru_shape_get(problem, &s);
-    define(&s, tensor, begin, end, sink);
-}
-
-static int64_t rows(const struct dlb_problem *problem)
-{
-    return problem->dim[DLB_RNN_MB];
-}
-
-/* Absolute, for outputs of magnitude 1; see the head. */
-static double bound_of(const struct dlb_rnn_shape *s, int t)
+/* In e, for outputs of magnitude 1; see the head. */
+static double forward_bound(const struct dlb_rnn_shape *s)
 {
     const double steps = 4 * ceil(log2((double)((2 * s->gates + 1) * s->t)));
     const double sums = (double)(s->slc + s->dhc) / (3 * sqrt((double)s->dhc));
-    const double joined = t == DLB_RNN_DST && s->direction == DLB_RNN_SUM ? 2 : 1;
-    return joined * fmax(steps, sums) * 0x1p-23;
+    return fmax(steps, sums);
+}
+
+static double backward_bound(const struct dlb_rnn_shape *s)
+{
+    const double gates = (double)s->gates * sqrt((double)s->dhc) / 4;
+    return 2 * forward_bound(s) + gates;
 }
 
 static void bound(const struct dlb_rnn_shape *s, const struct dlb_bound_call *call)
 {
-    const double most = bound_of(s, call->t);
+    const bool sum = s->direction == DLB_RNN_SUM && call->t == DLB_RNN_DST;
+    const bool both = s->back && s->directions == 2 && call->t == DLB_RNN_DIFF_SRC;
+    const bool of_weights = s->back && call->t >= DLB_RNN_DIFF_WEIGHTS_LAYER &&
+                            call->t <= DLB_RNN_DIFF_BIASES;
+    const double terms = of_weights ? (double)(s->t * s->mb) : 1, scale = sqrt(terms);
+    double most =
+        (s->back ? backward_bound(s) : forward_bound(s)) * (sum || both ? 2 : 1);
+    if (of_weights)
+        most = most * scale + terms / 2;
     const float *expected = call->tensor[call->t];
     for (int64_t i = call->begin; i < call->end; i++)
-        call->bound[i - call->begin] = (float)(most * fmax(1, fabs((double)expected[i])));
+        call->bound[i - call->begin] =
+            (float)(most * 0x1p-23 * fmax(1, fabs((double)expected[i]) / scale));
 }
 
-static void lstm_bound(const struct dlb_bound_call *call)
-{
-    struct dlb_rnn_shape s;
-    dlb_lstm_shape_get(call->problem, &s);
-    bound(&s, call);
-}
+/*
+ * The functions of one operator's table.
+ */
+#define OPERATOR_FUNCTIONS(name)                                                         \
+    static void name##_define(const struct dlb_problem *problem, void *const *tensor,    \
+                              int64_t begin, int64_t end, const struct dlb_sink *sink)   \
+    {                                                                                    \
+        struct dlb_rnn_shape s;                                                          \
+        dlb_##name##_shape_get(problem, &s);                                             \
+        define(&s, tensor, begin, end, sink);                                            \
+    }                                                                                    \
+    static void name##_bound(const struct dlb_bound_call *call)                          \
+    {                                                                                    \
+        struct dlb_rnn_shape s;                                                          \
+        dlb_##name##_shape_get(call->problem, &s);                                       \
+        bound(&s, call);                                                                 \
+    }                                                                                    \
+    static enum dlb_status name##_naive(const struct dlb_problem *problem, int threads,  \
+                                        struct dlb_plan **plan, struct dlb_error *error) \
+    {                                                                                    \
+        return dlb_naive_make(&dlb_reference_##name, problem, threads, plan, error);     \
+    }                                                                                    \
+    const struct dlb_reference dlb_reference_##name = {                                  \
+        .op = &dlb_op_##name,                                                            \
+        .slices = slices,                                                                \
+        .define = name##_define,                                                         \
+        .bound = name##_bound,                                                           \
+        .naive = name##_naive,                                                           \
+        .onednn = dlb_##name##_onednn,                                                   \
+    };
 
-static void gru_bound(const struct dlb_bound_call *call)
-{
-    struct dlb_rnn_shape s;
-    dlb_gru_shape_get(call->problem, &s);
-    bound(&s, call);
-}
-
-static enum dlb_status lstm_naive(const struct dlb_problem *problem, int threads,
-                                  struct dlb_plan **plan, struct dlb_error *error)
-{
-    return dlb_naive_make(&dlb_reference_lstm, problem, threads, plan, error);
-}
-
-static enum dlb_status gru_naive(const struct dlb_problem *problem, int threads,
-                                 struct dlb_plan **plan, struct dlb_error *error)
-{
-    return dlb_naive_make(&dlb_reference_gru, problem, threads, plan, error);
-}
-
-const struct dlb_reference dlb_reference_lstm = {
-    .op = &dlb_op_lstm,
-    .slices = rows,
-    .define = lstm_define,
-    .bound = lstm_bound,
-    .naive = lstm_naive,
-    .onednn = dlb_lstm_onednn,
-};
-const struct dlb_reference dlb_reference_gru = {
-    .op = &dlb_op_gru,
-    .slices = rows,
-    .define = gru_define,
-    .bound = gru_bound,
-    .naive = gru_naive,
-    .onednn = dlb_gru_onednn,
-};
+OPERATOR_FUNCTIONS(lstm)
+OPERATOR_FUNCTIONS(gru)
+OPERATOR_FUNCTIONS(rnn)

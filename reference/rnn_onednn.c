@@ -1,57 +1,107 @@
 /*
- * LSTM and GRU by oneDNN: forward inference and training; source and destination "any".
+ * LSTM, GRU and RNN by oneDNN: forward inference and training, and backward; source and
+ * destination "any".
  *
  * Formulation 0 leaves the layout of the weights to oneDNN, which then packs them, for
- * some implementations in a form that only it knows; 1 gives them as they are, ldigo,
- * which spares implementations that multiply by single rows a form made for many.
- * oneDNN has no LSTM or GRU without bias, so that a bias of zeros stands in for none.
+ * some implementations in a form that only it knows; 1 gives them as they are, ldigo
+ * (backward ldgoi), which spares implementations that multiply by single rows a form made
+ * for many.  oneDNN has no LSTM or GRU without bias, so that a bias of zeros stands in for
+ * none.
  * What training keeps is in oneDNN's workspace, opaque: the plan does not fetch it.
+ *
+ * Backward: the forward training pass runs in bind and leaves workspace, dst and states.
+ * oneDNN adds the gradients of weights and biases to what is there (unless it can be told
+ * to write them, from 3.3 on), so that run sets them to zero first, by all threads and
+ * within the timed part, as whoever wants a gradient must.  The native side writes them.
  */
 #include "onednn.h"
 #include "ops/rnn.h"
 #include "reference_internal.h"
 
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { FORMULATIONS = 2, OPERANDS = DLB_RNN_DST_ITER_C + 1 };
 
+/* Operands of the forward pass and their gradients; only the weights' layout differs from
+ * pass to pass. */
 static const struct {
-    int argument;
-    dnnl_format_tag_t tag;
+    int argument, diff_argument;
+    dnnl_format_tag_t tag, back;
     const char *letters;
 } kinds[OPERANDS] = {
-    [DLB_RNN_SRC] = {DNNL_ARG_SRC_LAYER, dnnl_tnc, "tnc"},
-    [DLB_RNN_WEIGHTS_LAYER] = {DNNL_ARG_WEIGHTS_LAYER, dnnl_ldigo, "ldigo"},
-    [DLB_RNN_WEIGHTS_ITER] = {DNNL_ARG_WEIGHTS_ITER, dnnl_ldigo, "ldigo"},
-    [DLB_RNN_BIASES] = {DNNL_ARG_BIAS, dnnl_ldgo, NULL},
-    [DLB_RNN_SRC_ITER] = {DNNL_ARG_SRC_ITER, dnnl_ldnc, NULL},
-    [DLB_RNN_SRC_ITER_C] = {DNNL_ARG_SRC_ITER_C, dnnl_ldnc, NULL},
-    [DLB_RNN_DST] = {DNNL_ARG_DST_LAYER, dnnl_tnc, "tnc"},
-    [DLB_RNN_DST_ITER] = {DNNL_ARG_DST_ITER, dnnl_ldnc, NULL},
-    [DLB_RNN_DST_ITER_C] = {DNNL_ARG_DST_ITER_C, dnnl_ldnc, NULL},
+    [DLB_RNN_SRC] = {DNNL_ARG_SRC_LAYER, DNNL_ARG_DIFF_SRC_LAYER, dnnl_tnc, dnnl_tnc,
+                     "tnc"},
+    [DLB_RNN_WEIGHTS_LAYER] = {DNNL_ARG_WEIGHTS_LAYER, DNNL_ARG_DIFF_WEIGHTS_LAYER,
+                               dnnl_ldigo, dnnl_ldgoi, "ldigo"},
+    [DLB_RNN_WEIGHTS_ITER] = {DNNL_ARG_WEIGHTS_ITER, DNNL_ARG_DIFF_WEIGHTS_ITER,
+                              dnnl_ldigo, dnnl_ldgoi, "ldigo"},
+    [DLB_RNN_BIASES] = {DNNL_ARG_BIAS, DNNL_ARG_DIFF_BIAS, dnnl_ldgo, dnnl_ldgo, NULL},
+    [DLB_RNN_SRC_ITER] = {DNNL_ARG_SRC_ITER, DNNL_ARG_DIFF_SRC_ITER, dnnl_ldnc, dnnl_ldnc,
+                          NULL},
+    [DLB_RNN_SRC_ITER_C] = {DNNL_ARG_SRC_ITER_C, DNNL_ARG_DIFF_SRC_ITER_C, dnnl_ldnc,
+                            dnnl_ldnc, NULL},
+    [DLB_RNN_DST] = {DNNL_ARG_DST_LAYER, DNNL_ARG_DIFF_DST_LAYER, dnnl_tnc, dnnl_tnc,
+                     "tnc"},
+    [DLB_RNN_DST_ITER] = {DNNL_ARG_DST_ITER, DNNL_ARG_DIFF_DST_ITER, dnnl_ldnc, dnnl_ldnc,
+                          NULL},
+    [DLB_RNN_DST_ITER_C] = {DNNL_ARG_DST_ITER_C, DNNL_ARG_DIFF_DST_ITER_C, dnnl_ldnc,
+                            dnnl_ldnc, NULL},
 };
 
-/* The layout asked for; states and bias have but one. */
-static dnnl_format_tag_t wish(int tensor, int formulation)
+/* An adapter at work. */
+struct making {
+    const struct dlb_rnn_shape *s;
+    struct dlb_tensor tensor[DLB_TENSORS_MAX];
+    int formulation;
+    struct dlb_onednn_recipe recipe;
+    /* By tensor of the forward pass: its operand there, and layouts; none where absent. */
+    int operand[OPERANDS];
+    struct dlb_onednn_md forward[OPERANDS], backward[OPERANDS], diff[OPERANDS];
+};
+
+static bool is_weights(int i)
 {
-    switch (tensor) {
-    case DLB_RNN_SRC:
-    case DLB_RNN_DST:
-        return dnnl_format_tag_any;
-    case DLB_RNN_WEIGHTS_LAYER:
-    case DLB_RNN_WEIGHTS_ITER:
-        return formulation == 0 ? dnnl_format_tag_any : dnnl_ldigo;
-    default:
-        return kinds[tensor].tag;
-    }
+    return i == DLB_RNN_WEIGHTS_LAYER || i == DLB_RNN_WEIGHTS_ITER;
 }
 
-/* By tensor the layouts asked for. */
-struct wishes {
-    struct dlb_onednn_md wish[OPERANDS];
-    const struct dlb_onednn_md *given[OPERANDS]; /* into wish; NULL: none */
-};
+/* Zeros stand in for a bias that is not there; and for initial states where these are gone
+ * back to: without them oneDNN 2.6 takes for the state before the first step the one after
+ * it in the gradient of weights_iter. */
+static bool is_zeros(const struct making *m, int i)
+{
+    const struct dlb_rnn_shape *s = m->s;
+    return (i == DLB_RNN_BIASES && !s->bias) ||
+           (s->back && !s->init &&
+            (i == DLB_RNN_SRC_ITER || (i == DLB_RNN_SRC_ITER_C && s->lstm)));
+}
+
+static bool is_there(const struct making *m, int i)
+{
+    return is_zeros(m, i) || dlb_tensor_elements(&m->tensor[i]);
+}
+
+static dnnl_status_t make_md(const struct making *m, int i, dnnl_format_tag_t tag,
+                             struct dlb_onednn_md *md)
+{
+    dnnl_dims_t dims = {0};
+    for (int axis = 0; axis < m->tensor[i].rank; axis++)
+        dims[axis] = m->tensor[i].dim[axis];
+    if (is_zeros(m, i) && i == DLB_RNN_BIASES)
+        dims[2] = m->s->lbr ? m->s->gates + 1 : m->s->gates;
+    else if (is_zeros(m, i))
+        dims[0] = m->s->l;
+    return dlb_onednn_md_make(md, m->tensor[i].rank, dims, tag);
+}
+
+/* The layout asked for, tag being the plain one; states and bias have but one. */
+static dnnl_format_tag_t wish(const struct making *m, int i, dnnl_format_tag_t tag)
+{
+    if (i == DLB_RNN_SRC || i == DLB_RNN_DST)
+        return dnnl_format_tag_any;
+    return is_weights(i) && m->formulation == 0 ? dnnl_format_tag_any : tag;
+}
 
 static void fill_zeros(const struct dlb_problem *problem, void *const *tensor,
                        int64_t elements, float *data)
@@ -60,56 +110,47 @@ static void fill_zeros(const struct dlb_problem *problem, void *const *tensor,
     memset(data, 0, (size_t)elements * sizeof *data);
 }
 
-/* Returns the operand, for more to be said of it. */
-static struct dlb_onednn_operand *add_operand(struct dlb_onednn_recipe *recipe,
-                                              int argument, int tensor)
+static void use(struct making *m, int step, int argument, int operand)
 {
-    struct dlb_onednn_step *step = &recipe->step[0];
-    struct dlb_onednn_operand *operand = &recipe->operand[recipe->operands_n];
-    step->use[step->uses_n].argument = argument;
-    step->use[step->uses_n++].operand = recipe->operands_n++;
+    struct dlb_onednn_step *to = &m->recipe.step[step];
+    to->use[to->uses_n].argument = argument;
+    to->use[to->uses_n++].operand = operand;
+}
+
+/* Number of a new operand, backed by tensor or DLB_ONEDNN_OWN; i says how it is laid
+ * out. */
+static int add(struct making *m, int i, int tensor, dnnl_status_t *code)
+{
+    struct dlb_onednn_operand *operand = &m->recipe.operand[m->recipe.operands_n];
     operand->tensor = tensor;
-    return operand;
+    if (tensor != DLB_ONEDNN_OWN)
+        *code = make_md(m, i, kinds[i].tag, &operand->canonical);
+    return m->recipe.operands_n++;
 }
 
-/* The operands that the problem has. */
-static dnnl_status_t make_operands(struct dlb_onednn_recipe *recipe, struct wishes *o,
-                                   const struct dlb_rnn_shape *s,
-                                   const struct dlb_tensor *tensor, int formulation)
+static const struct dlb_onednn_md *given(const struct making *m,
+                                         const struct dlb_onednn_md *md, int i)
 {
-    dnnl_status_t code = dnnl_success;
-    if (s->train)
-        add_operand(recipe, DNNL_ARG_WORKSPACE, DLB_ONEDNN_OWN);
-    for (int i = 0; i < OPERANDS && !code; i++) {
-        dnnl_dims_t dims = {0};
-        bool zeros = i == DLB_RNN_BIASES && !s->bias;
-        if (!zeros && !dlb_tensor_elements(&tensor[i]))
-            continue;
-        for (int axis = 0; axis < tensor[i].rank; axis++)
-            dims[axis] = tensor[i].dim[axis];
-        if (zeros)
-            dims[2] = s->lbr ? s->gates + 1 : s->gates;
-        struct dlb_onednn_operand *operand =
-            add_operand(recipe, kinds[i].argument, zeros ? DLB_ONEDNN_OWN : i);
-        operand->output = tensor[i].role == DLB_OUTPUT;
-        operand->letters = kinds[i].letters;
-        if (zeros)
-            operand->fill = fill_zeros;
-        else
-            code = dlb_onednn_md_make(&operand->canonical, tensor[i].rank, dims,
-                                      kinds[i].tag);
-        if (!code)
-            code = dlb_onednn_md_make(&o->wish[i], tensor[i].rank, dims,
-                                      wish(i, formulation));
-        o->given[i] = &o->wish[i];
-    }
-    return code;
+    return is_there(m, i) ? &md[i] : NULL;
 }
 
-static enum dlb_status make(const struct dlb_problem *problem,
-                            const struct dlb_rnn_shape *s,
-                            const struct dlb_tensor *tensor, int threads, int formulation,
-                            struct dlb_plan **plan, struct dlb_error *error)
+static struct dlb_onednn_rnn_operands operands(const struct making *m,
+                                               const struct dlb_onednn_md *md)
+{
+    return (struct dlb_onednn_rnn_operands){
+        .src = given(m, md, DLB_RNN_SRC),
+        .src_iter = given(m, md, DLB_RNN_SRC_ITER),
+        .src_iter_c = given(m, md, DLB_RNN_SRC_ITER_C),
+        .weights_layer = given(m, md, DLB_RNN_WEIGHTS_LAYER),
+        .weights_iter = given(m, md, DLB_RNN_WEIGHTS_ITER),
+        .bias = given(m, md, DLB_RNN_BIASES),
+        .dst = given(m, md, DLB_RNN_DST),
+        .dst_iter = given(m, md, DLB_RNN_DST_ITER),
+        .dst_iter_c = given(m, md, DLB_RNN_DST_ITER_C),
+    };
+}
+
+static struct dlb_onednn_rnn description(const struct making *m, dnnl_prop_kind_t pass)
 {
     static const dnnl_rnn_direction_t directions[DLB_RNN_DIRECTIONS] = {
         [DLB_RNN_L2R] = dnnl_unidirectional_left2right,
@@ -117,51 +158,143 @@ static enum dlb_status make(const struct dlb_problem *problem,
         [DLB_RNN_CONCAT] = dnnl_bidirectional_concat,
         [DLB_RNN_SUM] = dnnl_bidirectional_sum,
     };
+    const struct dlb_rnn_shape *s = m->s;
+    return (struct dlb_onednn_rnn){
+        .cell = s->lstm    ? dnnl_vanilla_lstm
+                : s->lbr   ? dnnl_lbr_gru
+                : s->plain ? dnnl_vanilla_gru
+                           : dnnl_vanilla_rnn,
+        .activation = s->relu ? dnnl_eltwise_relu : dnnl_eltwise_tanh,
+        .pass = pass,
+        .direction = directions[s->direction],
+    };
+}
+
+/* Step 0.  A backward pass keeps the results of it to itself. */
+static dnnl_status_t add_forward(struct making *m, const_dnnl_primitive_attr_t attributes)
+{
+    const struct dlb_rnn_shape *s = m->s;
+    dnnl_status_t code = dnnl_success;
+    for (int i = 0; i < OPERANDS && !code; i++) {
+        if (!is_there(m, i))
+            continue;
+        bool own = is_zeros(m, i) || (s->back && i >= DLB_RNN_DST);
+        m->operand[i] = add(m, i, own ? DLB_ONEDNN_OWN : i, &code);
+        struct dlb_onednn_operand *operand = &m->recipe.operand[m->operand[i]];
+        operand->output = !own && i >= DLB_RNN_DST;
+        operand->letters = s->back ? NULL : kinds[i].letters;
+        operand->fill = is_zeros(m, i) ? fill_zeros : NULL;
+        use(m, 0, kinds[i].argument, m->operand[i]);
+        if (!code)
+            code = make_md(m, i, wish(m, i, kinds[i].tag), &m->forward[i]);
+    }
+    struct dlb_onednn_rnn rnn = description(
+        m, s->train || s->back ? dnnl_forward_training : dnnl_forward_inference);
+    rnn.value = operands(m, m->forward);
+    m->recipe.steps_n = 1;
+    return code ? code
+                : dlb_onednn_rnn_pd(&m->recipe.step[0].pd, &rnn, attributes,
+                                    m->recipe.engine);
+}
+
+/* What the forward pass read and made, as it did, but for the weights; and gradients. */
+static dnnl_status_t add_back_operand(struct making *m, int i)
+{
+    const_dnnl_primitive_desc_t forward = m->recipe.step[0].pd;
+    dnnl_status_t code = dnnl_success;
+    int value = m->operand[i];
+    if (is_weights(i)) {
+        value = add(m, i, i, &code);
+        m->recipe.operand[value].letters = kinds[i].letters;
+        if (!code)
+            code = make_md(m, i, wish(m, i, kinds[i].back), &m->backward[i]);
+    } else
+        code = dlb_onednn_md_of(&m->backward[i], forward, dnnl_query_exec_arg_md,
+                                kinds[i].argument);
+    use(m, 1, kinds[i].argument, value);
+    if (code)
+        return code;
+    const bool written = i < DLB_RNN_DST, own = is_zeros(m, i);
+    int diff = add(m, i,
+                   own       ? DLB_ONEDNN_OWN
+                   : written ? DLB_RNN_DIFF_INPUTS + i
+                             : i,
+                   &code);
+    struct dlb_onednn_operand *operand = &m->recipe.operand[diff];
+    operand->output = written && !own;
+    operand->zeroed =
+        (is_weights(i) || i == DLB_RNN_BIASES) && !dlb_onednn_rnn_overwrites;
+    use(m, 1, kinds[i].diff_argument, diff);
+    return code ? code : make_md(m, i, wish(m, i, kinds[i].tag), &m->diff[i]);
+}
+
+static dnnl_status_t add_backward(struct making *m,
+                                  const_dnnl_primitive_attr_t attributes)
+{
+    dnnl_status_t code = dnnl_success;
+    for (int i = 0; i < OPERANDS && !code; i++)
+        if (is_there(m, i))
+            code = add_back_operand(m, i);
+    struct dlb_onednn_rnn rnn = description(m, dnnl_backward);
+    rnn.value = operands(m, m->backward);
+    rnn.diff = operands(m, m->diff);
+    rnn.hint = m->recipe.step[0].pd;
+    m->recipe.steps_n = 2;
+    m->recipe.setup_n = 1;
+    m->recipe.tensors_n = DLB_RNN_BWD_TENSORS;
+    return code ? code
+                : dlb_onednn_rnn_pd(&m->recipe.step[1].pd, &rnn, attributes,
+                                    m->recipe.engine);
+}
+
+static void add_workspace(struct making *m)
+{
+    dnnl_status_t code;
+    int workspace = add(m, 0, DLB_ONEDNN_OWN, &code);
+    for (int step = 0; step < m->recipe.steps_n; step++)
+        use(m, step, DNNL_ARG_WORKSPACE, workspace);
+}
+
+static enum dlb_status make(const struct dlb_op *op, const struct dlb_problem *problem,
+                            const struct dlb_rnn_shape *s, int threads, int formulation,
+                            struct dlb_plan **plan, struct dlb_error *error)
+{
     if (formulation >= FORMULATIONS)
         return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s.",
-                        FORMULATIONS, s->lstm ? "lstm" : "gru");
-    struct dlb_onednn_recipe recipe = {
-        .problem = problem, .threads = threads, .steps_n = 1};
-    struct wishes o = {0};
+                        FORMULATIONS, op->name);
+    struct making m = {.s = s,
+                       .formulation = formulation,
+                       .recipe = {.problem = problem, .threads = threads}};
     dnnl_primitive_attr_t attributes = NULL;
     enum dlb_status status = DLB_OK;
 
+    op->tensors(problem, m.tensor);
     omp_set_num_threads(threads);
-    dnnl_status_t code = dnnl_engine_create(&recipe.engine, dnnl_cpu, 0);
-    if (!code)
-        code = make_operands(&recipe, &o, s, tensor, formulation);
+    dnnl_status_t code = dnnl_engine_create(&m.recipe.engine, dnnl_cpu, 0);
     if (!code)
         code = dlb_onednn_attributes_make(&attributes);
-    if (!code) {
-        struct dlb_onednn_rnn rnn = {
-            .cell = s->lstm  ? dnnl_vanilla_lstm
-                    : s->lbr ? dnnl_lbr_gru
-                             : dnnl_vanilla_gru,
-            .pass = s->train ? dnnl_forward_training : dnnl_forward_inference,
-            .direction = directions[s->direction],
-            .src = o.given[DLB_RNN_SRC],
-            .src_iter = o.given[DLB_RNN_SRC_ITER],
-            .src_iter_c = o.given[DLB_RNN_SRC_ITER_C],
-            .weights_layer = o.given[DLB_RNN_WEIGHTS_LAYER],
-            .weights_iter = o.given[DLB_RNN_WEIGHTS_ITER],
-            .bias = o.given[DLB_RNN_BIASES],
-            .dst = o.given[DLB_RNN_DST],
-            .dst_iter = o.given[DLB_RNN_DST_ITER],
-            .dst_iter_c = o.given[DLB_RNN_DST_ITER_C],
-        };
-        code = dlb_onednn_rnn_pd(&recipe.step[0].pd, &rnn, attributes, recipe.engine);
-    }
+    if (!code)
+        code = add_forward(&m, attributes);
+    if (!code && s->back)
+        code = add_backward(&m, attributes);
     if (code) {
-        status = dlb_onednn_fail(error, code, s->lstm ? "make an LSTM" : "make a GRU");
+        char doing[64];
+        snprintf(doing, sizeof doing, "make a plan of %s", op->name);
+        status = dlb_onednn_fail(error, code, doing);
         goto out;
     }
-    status = dlb_onednn_plan_make(&recipe, plan, error);
+    if (s->train || s->back)
+        add_workspace(&m);
+    status = dlb_onednn_plan_make(&m.recipe, plan, error);
 out:
-    for (int i = 0; i < OPERANDS; i++)
-        dlb_onednn_md_release(&o.wish[i]);
+    for (int i = 0; i < OPERANDS; i++) {
+        dlb_onednn_md_release(&m.forward[i]);
+        dlb_onednn_md_release(&m.backward[i]);
+        dlb_onednn_md_release(&m.diff[i]);
+    }
     if (attributes)
         dnnl_primitive_attr_destroy(attributes);
-    dlb_onednn_recipe_release(&recipe);
+    dlb_onednn_recipe_release(&m.recipe);
     return status;
 }
 
@@ -170,11 +303,9 @@ enum dlb_status dlb_lstm_onednn(const struct dlb_problem *problem, enum dlb_isa 
                                 struct dlb_error *error)
 {
     struct dlb_rnn_shape s;
-    struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_lstm_shape_get(problem, &s);
-    dlb_op_lstm.tensors(problem, tensor);
-    return make(problem, &s, tensor, threads, formulation, plan, error);
+    return make(&dlb_op_lstm, problem, &s, threads, formulation, plan, error);
 }
 
 enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
@@ -182,9 +313,17 @@ enum dlb_status dlb_gru_onednn(const struct dlb_problem *problem, enum dlb_isa i
                                struct dlb_error *error)
 {
     struct dlb_rnn_shape s;
-    struct dlb_tensor tensor[DLB_TENSORS_MAX];
     (void)isa;
     dlb_gru_shape_get(problem, &s);
-    dlb_op_gru.tensors(problem, tensor);
-    return make(problem, &s, tensor, threads, formulation, plan, error);
+    return make(&dlb_op_gru, problem, &s, threads, formulation, plan, error);
+}
+
+enum dlb_status dlb_rnn_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                               int threads, int formulation, struct dlb_plan **plan,
+                               struct dlb_error *error)
+{
+    struct dlb_rnn_shape s;
+    (void)isa;
+    dlb_rnn_shape_get(problem, &s);
+    return make(&dlb_op_rnn, problem, &s, threads, formulation, plan, error);
 }

@@ -33,6 +33,20 @@ static const struct {
     {"batchnorm", "mb3ic2ih2scale0"},
     {"batchnorm", "mb3ic2ih2shift0relu1"},
     {"linear", "mb3ic5oc7bias1"},
+    {"lstm", "l2t3mb2dhc5init1"},
+    {"lstm", "t2mb3slc3dhc4bias0dir-r2l"},
+    {"lstm", "l2t2mb2dhc3dir-concatinit1"},
+    {"lstm", "t3mb1slc2dhc3dir-sum"},
+    {"gru", "l2t3mb2dhc5init1"},
+    {"gru", "t2mb3slc3dhc4bias0dir-r2l"},
+    {"gru", "t3mb2slc2dhc3dir-suminit1"},
+    {"gru", "l2t3mb2dhc5init1lbr1"},
+    {"gru", "t2mb3slc3dhc4bias0dir-r2llbr1"},
+    {"gru", "l2t2mb2dhc3dir-concatinit1lbr1"},
+    {"rnn", "l2t3mb2dhc5init1"},
+    {"rnn", "t3mb2slc2dhc3dir-suminit1"},
+    {"rnn", "t2mb2slc3dhc4bias0dir-r2linit1act-relu"},
+    {"rnn", "l2t2mb1dhc5dir-concatact-relu"},
 };
 
 static bool has_backward(const struct dlb_op *op)

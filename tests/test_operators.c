@@ -26,6 +26,7 @@ static const struct {
     {"conv", "g2mb2ic6ih7oc10kh3ph1bias1relu1"},
     {"lstm", "l2t3mb2dhc7dir-concatinit1"},
     {"gru", "l2t3mb2dhc7dir-suminit1lbr1"},
+    {"rnn", "l2t3mb2dhc7dir-concatinit1act-relu"},
     {"attention", "mb2hq4hk2sq5sk7d8dv6mask-causal"},
     {"batchnorm", "mb2ic5ih3relu1"},
     {"softmax_xent", "mb3ic7"},

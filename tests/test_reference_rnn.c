@@ -1,5 +1,5 @@
 /*
- * LSTM and GRU: their problem side, the plain definition against results worked out by
+ * LSTM, GRU and RNN: their problem side, the plain definition against results worked out by
  * hand and against its own symmetries, the bound against deliberate mistakes, and oneDNN
  * against the definition over the awkward shapes.
  *
@@ -29,6 +29,7 @@ struct world {
     const struct dlb_reference *reference;
     struct dlb_problem problem;
     struct dlb_rnn_shape s;
+    int tensors;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     void *data[DLB_TENSORS_MAX];
     double *value[DLB_TENSORS_MAX];
@@ -44,10 +45,12 @@ static struct world make(const struct dlb_reference *reference, const char *desc
 {
     struct world w = {.reference = reference,
                       .problem = dlb_check_problem(reference->op, descriptor, pass)};
-    (reference == &dlb_reference_lstm ? dlb_lstm_shape_get
-                                      : dlb_gru_shape_get)(&w.problem, &w.s);
-    assert_int_equal(reference->op->tensors(&w.problem, w.tensor), DLB_RNN_TENSORS);
-    for (int t = 0; t < DLB_RNN_TENSORS; t++) {
+    (reference == &dlb_reference_lstm  ? dlb_lstm_shape_get
+     : reference == &dlb_reference_gru ? dlb_gru_shape_get
+                                       : dlb_rnn_shape_get)(&w.problem, &w.s);
+    w.tensors = reference->op->tensors(&w.problem, w.tensor);
+    assert_int_equal(w.tensors, pass == DLB_BWD ? DLB_RNN_BWD_TENSORS : DLB_RNN_TENSORS);
+    for (int t = 0; t < w.tensors; t++) {
         w.data[t] = calloc((size_t)elements(&w, t) + 1, sizeof(float));
         w.value[t] = malloc(((size_t)elements(&w, t) + 1) * sizeof(double));
         for (int64_t i = 0; i < elements(&w, t); i++)
@@ -58,7 +61,7 @@ static struct world make(const struct dlb_reference *reference, const char *desc
 
 static void release(struct world *w)
 {
-    for (int t = 0; t < DLB_RNN_TENSORS; t++) {
+    for (int t = 0; t < w->tensors; t++) {
         free(w->data[t]);
         free(w->value[t]);
     }
@@ -68,7 +71,7 @@ static void release(struct world *w)
 static void define(struct world *w)
 {
     dlb_check_define(w->reference, &w->problem, w->data, w->value);
-    for (int t = 0; t < DLB_RNN_TENSORS; t++)
+    for (int t = 0; t < w->tensors; t++)
         for (int64_t i = 0; dlb_role_written(w->tensor[t].role) && i < elements(w, t);
              i++)
             if (isnan(w->value[t][i]))
@@ -208,16 +211,17 @@ static void gru_resets_before_or_after_the_product(void **state)
     }
 }
 
-static const struct dlb_reference *const both[] = {&dlb_reference_lstm,
-                                                   &dlb_reference_gru};
+static const struct dlb_reference *const all[] = {&dlb_reference_lstm, &dlb_reference_gru,
+                                                  &dlb_reference_rnn};
+enum { OPERATORS = sizeof all / sizeof *all };
 
 /* Backwards over a sequence is forwards over the reversed one. */
 static void backwards_is_forwards_reversed(void **state)
 {
     (void)state;
-    for (int o = 0; o < 2; o++) {
-        struct world l2r = make(both[o], "l2t3mb2dhc5init1", DLB_FWD_TRAIN);
-        struct world r2l = make(both[o], "l2t3mb2dhc5init1dir-r2l", DLB_FWD_TRAIN);
+    for (int o = 0; o < OPERATORS; o++) {
+        struct world l2r = make(all[o], "l2t3mb2dhc5init1", DLB_FWD_TRAIN);
+        struct world r2l = make(all[o], "l2t3mb2dhc5init1dir-r2l", DLB_FWD_TRAIN);
         fill(&l2r);
         fill(&r2l);
         const int64_t step = 2 * 5;
@@ -260,11 +264,11 @@ static void take_direction(const struct world *from, struct world *one, int64_t 
 static void two_directions_are_joined(void **state)
 {
     (void)state;
-    for (int o = 0; o < 2; o++) {
-        struct world concat = make(both[o], "l2t3mb2dhc5init1dir-concat", DLB_FWD);
-        struct world sum = make(both[o], "l2t3mb2dhc5init1dir-sum", DLB_FWD);
-        struct world one[2] = {make(both[o], "l2t3mb2dhc5init1", DLB_FWD),
-                               make(both[o], "l2t3mb2dhc5init1dir-r2l", DLB_FWD)};
+    for (int o = 0; o < OPERATORS; o++) {
+        struct world concat = make(all[o], "l2t3mb2dhc5init1dir-concat", DLB_FWD);
+        struct world sum = make(all[o], "l2t3mb2dhc5init1dir-sum", DLB_FWD);
+        struct world one[2] = {make(all[o], "l2t3mb2dhc5init1", DLB_FWD),
+                               make(all[o], "l2t3mb2dhc5init1dir-r2l", DLB_FWD)};
         fill(&concat);
         fill(&sum);
         define(&concat);
@@ -295,9 +299,9 @@ static void two_directions_are_joined(void **state)
 static void layers_feed_each_other(void **state)
 {
     (void)state;
-    for (int o = 0; o < 2; o++) {
-        struct world two = make(both[o], "l2t3mb2dhc5", DLB_FWD),
-                     one = make(both[o], "t3mb2dhc5", DLB_FWD);
+    for (int o = 0; o < OPERATORS; o++) {
+        struct world two = make(all[o], "l2t3mb2dhc5", DLB_FWD),
+                     one = make(all[o], "t3mb2dhc5", DLB_FWD);
         fill(&two);
         define(&two);
         for (int l = 0; l < 2; l++) {
@@ -319,13 +323,13 @@ static void layers_feed_each_other(void **state)
 static void rows_are_independent(void **state)
 {
     (void)state;
-    for (int o = 0; o < 2; o++) {
-        struct world w = make(both[o], "t3mb3dhc5", DLB_FWD);
+    for (int o = 0; o < OPERATORS; o++) {
+        struct world w = make(all[o], "t3mb3dhc5", DLB_FWD);
         double *dst = w.value[DLB_RNN_DST];
         fill(&w);
-        assert_int_equal(both[o]->slices(&w.problem), 3);
+        assert_int_equal(all[o]->slices(&w.problem), 3);
         input(&w, DLB_RNN_SRC)[(1 * 3 + 1) * 5 + 2] = NAN;
-        dlb_check_define(both[o], &w.problem, w.data, w.value);
+        dlb_check_define(all[o], &w.problem, w.data, w.value);
         for (int64_t i = 0; i < 3 * 3 * 5; i++)
             assert_int_equal(isnan(dst[i]) != 0, i / 15 >= 1 && i / 5 % 3 == 1);
         release(&w);
@@ -420,14 +424,15 @@ static void bound_shows_mistakes(void **state)
         "t1mb1dhc7init1",   "t50mb2dhc16init1",       "t3mb2slc700dhc16init1",
         "t4mb4dhc256init1", "t6mb2dhc33init1dir-r2l", "l3t9mb2dhc24init1",
     };
-    for (int o = 0; o < 2; o++)
+    for (int o = 0; o < OPERATORS; o++)
         for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
-            struct world right = make(both[o], descriptors[i], DLB_FWD);
+            struct world right = make(all[o], descriptors[i], DLB_FWD);
             fill(&right);
             define(&right);
             for (size_t m = 0; m < sizeof mistakes / sizeof *mistakes; m++) {
-                struct world wrong = make(both[o], descriptors[i], DLB_FWD);
-                if (mistakes[m].make == repeat_an_input && right.s.t == 1) {
+                struct world wrong = make(all[o], descriptors[i], DLB_FWD);
+                if ((mistakes[m].make == repeat_an_input && right.s.t == 1) ||
+                    (mistakes[m].make == swap_gates && right.s.gates == 1)) {
                     release(&wrong);
                     continue;
                 }
@@ -435,7 +440,7 @@ static void bound_shows_mistakes(void **state)
                 mistakes[m].make(&wrong);
                 define(&wrong);
                 if (!(worst(&right, &wrong) > 1))
-                    fail_msg("%s %s: %s is not seen", both[o]->op->name, descriptors[i],
+                    fail_msg("%s %s: %s is not seen", all[o]->op->name, descriptors[i],
                              mistakes[m].name);
                 release(&wrong);
             }
@@ -586,21 +591,22 @@ static const char *const awkward[] = {
     "t2mb2slc600dhc16",               /* inputs much wider than states */
 };
 enum { AWKWARD = sizeof awkward / sizeof *awkward };
-static const enum dlb_pass passes[] = {DLB_FWD, DLB_FWD_TRAIN};
+static const enum dlb_pass passes[] = {DLB_FWD, DLB_FWD_TRAIN, DLB_BWD};
+enum { PASSES = sizeof passes / sizeof *passes };
 
 static void naive_plan_is_the_definition(void **state)
 {
     (void)state;
-    for (int i = 0; i < 4; i++)
-        for (int o = 0; o < 2; o++)
-            dlb_check_naive(both[o], awkward[3 + 3 * i], passes[i % 2]);
+    for (int i = 0; i < 5; i++)
+        for (int o = 0; o < OPERATORS; o++)
+            dlb_check_naive(all[o], awkward[3 + 3 * i], passes[i % PASSES]);
 }
 
 #ifdef DLBENCH_ONEDNN
 
 static void check_onednn(const struct dlb_reference *reference, const char *descriptor)
 {
-    for (int p = 0; p < 2; p++)
+    for (int p = 0; p < PASSES; p++)
         assert_int_equal(dlb_check_onednn(reference, descriptor, passes[p]), 2);
 }
 
@@ -613,6 +619,7 @@ static void onednn_agrees_with_the_definition(void **state)
         check_onednn(&dlb_reference_lstm, awkward[i]);
         check_onednn(&dlb_reference_gru, awkward[i]);
         check_onednn(&dlb_reference_gru, lbr);
+        check_onednn(&dlb_reference_rnn, awkward[i]);
     }
 }
 
@@ -620,8 +627,8 @@ static void onednn_agrees_with_the_definition(void **state)
 static void onednn_packs_large_weights(void **state)
 {
     (void)state;
-    for (int o = 0; o < 2; o++)
-        assert_int_equal(dlb_check_onednn(both[o], "t2mb16dhc512", DLB_FWD), 2);
+    for (int o = 0; o < OPERATORS; o++)
+        assert_int_equal(dlb_check_onednn(all[o], "t2mb16dhc512", DLB_FWD), 2);
 }
 
 #endif

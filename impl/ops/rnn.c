@@ -1,10 +1,12 @@
 /*
- * The problem side of LSTM and GRU: dims, derivation, checks, counts.  The search space
- * stands in rnn_space.c, plans in rnn_plan.c, kernels in *_kernels.c.
+ * The problem side of LSTM, GRU and the vanilla RNN: dims, derivation, checks, counts,
+ * fills.  The search space stands in rnn_space.c, plans in rnn_plan.c, rnn_back_plan.c,
+ * kernels in *_kernels.c.
  *
  * Work is counted as the multiply-adds of the products W x and U h, 2 each, of every step:
  * the first one too, where without initial states U h is nothing.  Activations and
- * element-wise products are left out, as is usual for these operators.
+ * element-wise products are left out, as is usual for these operators.  The backward pass
+ * has two products for each of these: one for the gradient of either factor.
  */
 #include "ops/rnn.h"
 
@@ -21,21 +23,36 @@ static const char *const direction_names[DLB_RNN_DIRECTIONS] = {
     [DLB_RNN_SUM] = "sum",
 };
 
-/* LSTM goes without the last one. */
-static const struct dlb_dim_def dims[DLB_GRU_DIMS] = {
-    [DLB_RNN_L] = {"l", 1, LAYERS_MAX, 1, "layers", NULL},
-    [DLB_RNN_T] = {"t", 1, DIM_MAX, 1, "time steps", NULL},
-    [DLB_RNN_MB] = {"mb", 1, DIM_MAX, 2, "minibatch", NULL},
-    [DLB_RNN_SLC] = {"slc", 1, DIM_MAX, UNSET, "channels of the input; dhc", NULL},
-    [DLB_RNN_SIC] = {"sic", 1, DIM_MAX, UNSET, "channels of the state; dhc", NULL},
-    [DLB_RNN_DHC] = {"dhc", 1, DIM_MAX, UNSET, "hidden channels; sic", NULL},
-    [DLB_RNN_DLC] = {"dlc", 1, 2 * DIM_MAX, UNSET, "channels of the output; derived",
-                     NULL},
-    [DLB_RNN_DIR] = {"dir", 0, DLB_RNN_DIRECTIONS - 1, DLB_RNN_L2R,
-                     "direction; two are joined by concat or sum", direction_names},
-    [DLB_RNN_BIAS] = {"bias", 0, 1, 1, "0 leaves out the bias", NULL},
-    [DLB_RNN_INIT] = {"init", 0, 1, 0, "1 starts from given states, 0 from zeros", NULL},
+static const char *const activation_names[DLB_RNN_ACTIVATIONS] = {
+    [DLB_RNN_TANH] = "tanh",
+    [DLB_RNN_RELU] = "relu",
+};
+
+/* clang-format off */
+#define COMMON_DIMS                                                                      \
+    [DLB_RNN_L] = {"l", 1, LAYERS_MAX, 1, "layers", NULL},                               \
+    [DLB_RNN_T] = {"t", 1, DIM_MAX, 1, "time steps", NULL},                              \
+    [DLB_RNN_MB] = {"mb", 1, DIM_MAX, 2, "minibatch", NULL},                             \
+    [DLB_RNN_SLC] = {"slc", 1, DIM_MAX, UNSET, "channels of the input; dhc", NULL},      \
+    [DLB_RNN_SIC] = {"sic", 1, DIM_MAX, UNSET, "channels of the state; dhc", NULL},      \
+    [DLB_RNN_DHC] = {"dhc", 1, DIM_MAX, UNSET, "hidden channels; sic", NULL},            \
+    [DLB_RNN_DLC] = {"dlc", 1, 2 * DIM_MAX, UNSET, "channels of the output; derived",    \
+                     NULL},                                                              \
+    [DLB_RNN_DIR] = {"dir", 0, DLB_RNN_DIRECTIONS - 1, DLB_RNN_L2R,                      \
+                     "direction; two are joined by concat or sum", direction_names},     \
+    [DLB_RNN_BIAS] = {"bias", 0, 1, 1, "0 leaves out the bias", NULL},                   \
+    [DLB_RNN_INIT] = {"init", 0, 1, 0, "1 starts from given states, 0 from zeros", NULL}
+/* clang-format on */
+
+static const struct dlb_dim_def lstm_dims[DLB_LSTM_DIMS] = {COMMON_DIMS};
+static const struct dlb_dim_def gru_dims[DLB_GRU_DIMS] = {
+    COMMON_DIMS,
     [DLB_GRU_LBR] = {"lbr", 0, 1, 0, "1 is linear before reset", NULL},
+};
+static const struct dlb_dim_def rnn_dims[DLB_VANILLA_DIMS] = {
+    COMMON_DIMS,
+    [DLB_VANILLA_ACT] = {"act", 0, DLB_RNN_ACTIVATIONS - 1, DLB_RNN_TANH,
+                         "activation, of the sum", activation_names},
 };
 
 static bool unset(int64_t value)
@@ -52,7 +69,7 @@ static enum dlb_status complete(const struct dlb_op *op, struct dlb_problem *pro
         return status;
     for (int i = 0; i < op->dims_n; i++)
         if (unset(d[i]))
-            d[i] = dims[i].fallback;
+            d[i] = op->dims[i].fallback;
     if (unset(d[DLB_RNN_DHC]))
         d[DLB_RNN_DHC] = d[DLB_RNN_SIC];
     if (unset(d[DLB_RNN_DHC]))
@@ -89,7 +106,8 @@ static enum dlb_status complete(const struct dlb_op *op, struct dlb_problem *pro
 }
 
 /* What is derived from dhc is written only where it differs; dhc always. */
-static bool rnn_dim_needed(const struct dlb_problem *problem, int dim)
+static bool dim_needed(const struct dlb_op *op, const struct dlb_problem *problem,
+                       int dim)
 {
     switch (dim) {
     case DLB_RNN_SIC:
@@ -98,16 +116,20 @@ static bool rnn_dim_needed(const struct dlb_problem *problem, int dim)
     case DLB_RNN_SLC:
         return problem->dim[DLB_RNN_SLC] != problem->dim[DLB_RNN_DHC];
     default:
-        return problem->dim[dim] != dims[dim].fallback;
+        return problem->dim[dim] != op->dims[dim].fallback;
     }
 }
 
-static struct dlb_rnn_shape shape_of(const struct dlb_problem *problem, bool lstm)
+static struct dlb_rnn_shape shape_of(const struct dlb_op *op,
+                                     const struct dlb_problem *problem)
 {
     const int64_t *d = problem->dim;
+    const bool lstm = op == &dlb_op_lstm, gru = op == &dlb_op_gru;
     struct dlb_rnn_shape s = {
         .lstm = lstm,
-        .lbr = !lstm && d[DLB_GRU_LBR],
+        .lbr = gru && d[DLB_GRU_LBR],
+        .plain = gru && !d[DLB_GRU_LBR],
+        .relu = !lstm && !gru && d[DLB_VANILLA_ACT] == DLB_RNN_RELU,
         .l = d[DLB_RNN_L],
         .t = d[DLB_RNN_T],
         .mb = d[DLB_RNN_MB],
@@ -116,289 +138,271 @@ static struct dlb_rnn_shape shape_of(const struct dlb_problem *problem, bool lst
         .dlc = d[DLB_RNN_DLC],
         .directions =
             d[DLB_RNN_DIR] == DLB_RNN_CONCAT || d[DLB_RNN_DIR] == DLB_RNN_SUM ? 2 : 1,
-        .gates = lstm ? 4 : 3,
+        .gates = lstm  ? 4
+                 : gru ? 3
+                       : 1,
         .direction = (enum dlb_rnn_direction)d[DLB_RNN_DIR],
         .bias = d[DLB_RNN_BIAS],
         .init = d[DLB_RNN_INIT],
         .train = problem->pass == DLB_FWD_TRAIN,
+        .back = problem->pass == DLB_BWD,
     };
     s.bias_rows = !s.bias ? 0 : s.lbr ? 4 : s.gates;
     return s;
 }
 
-void dlb_lstm_shape_get(const struct dlb_problem *problem, struct dlb_rnn_shape *shape)
-{
-    *shape = shape_of(problem, true);
-}
-
-void dlb_gru_shape_get(const struct dlb_problem *problem, struct dlb_rnn_shape *shape)
-{
-    *shape = shape_of(problem, false);
-}
-
 static double flops(const struct dlb_rnn_shape *s)
 {
-    return 2.0 * (double)(s->l * s->directions) * (double)(s->t * s->mb) *
-           (double)(s->gates * s->dhc) * (double)(s->slc + s->dhc);
+    return (s->back ? 4.0 : 2.0) * (double)(s->l * s->directions) *
+           (double)(s->t * s->mb) * (double)(s->gates * s->dhc) *
+           (double)(s->slc + s->dhc);
 }
 
-static int tensors(const struct dlb_rnn_shape *s, struct dlb_tensor *tensor)
+/* Outputs and their gradients have the same dims. */
+static void forward_outputs(const struct dlb_rnn_shape *s, struct dlb_tensor *tensor)
+{
+    const int64_t l = s->l, d = s->directions, n = s->mb, c = s->dhc;
+    const struct dlb_tensor outputs[] = {
+        {.name = "dst", .layout = "tnc", .rank = 3, .dim = {s->t, n, s->dlc}},
+        {.name = "dst_iter", .layout = "ldnc", .rank = 4, .dim = {l, d, n, c}},
+        {.name = "dst_iter_c",
+         .layout = "ldnc",
+         .rank = 4,
+         .dim = {s->lstm ? l : 0, d, n, c}},
+    };
+    for (int i = 0; i < 3; i++) {
+        tensor[DLB_RNN_DST + i] = outputs[i];
+        tensor[DLB_RNN_DST + i].role = DLB_OUTPUT;
+    }
+}
+
+static void inputs(const struct dlb_rnn_shape *s, struct dlb_tensor *tensor)
 {
     const float most = (float)(1 / sqrt((double)s->dhc));
     const int64_t l = s->l, d = s->directions, n = s->mb, c = s->dhc;
     const int64_t given = s->init ? l : 0, given_c = s->lstm ? given : 0;
-    const int64_t kept = s->train ? l : 0, kept_cells = s->lstm || s->lbr ? kept : 0;
-    const struct dlb_tensor all[DLB_RNN_TENSORS] = {
-        [DLB_RNN_SRC] =
-            {"src", "tnc", DLB_INPUT, DLB_FILL_ACTIVATION, 3, {s->t, n, s->slc}, 0, 0},
-        [DLB_RNN_WEIGHTS_LAYER] = {"weights_layer",
-                                   "ldigo",
-                                   DLB_PARAMETER,
-                                   DLB_FILL_WEIGHT,
-                                   5,
-                                   {l, d, s->slc, s->gates, c},
-                                   -most,
-                                   most},
-        [DLB_RNN_WEIGHTS_ITER] = {"weights_iter",
-                                  "ldigo",
-                                  DLB_PARAMETER,
-                                  DLB_FILL_WEIGHT,
-                                  5,
-                                  {l, d, c, s->gates, c},
-                                  -most,
-                                  most},
-        [DLB_RNN_BIASES] = {"bias",
-                            "ldgo",
-                            DLB_PARAMETER,
-                            DLB_FILL_BIAS,
-                            4,
-                            {l, d, s->bias_rows, c},
-                            -most,
-                            most},
-        [DLB_RNN_SRC_ITER] = {"src_iter",
-                              "ldnc",
-                              DLB_INPUT,
-                              DLB_FILL_ACTIVATION,
-                              4,
-                              {given, d, n, c},
-                              0,
-                              0},
-        [DLB_RNN_SRC_ITER_C] = {"src_iter_c",
-                                "ldnc",
-                                DLB_INPUT,
-                                DLB_FILL_ACTIVATION,
-                                4,
-                                {given_c, d, n, c},
-                                0,
-                                0},
-        [DLB_RNN_DST] =
-            {"dst", "tnc", DLB_OUTPUT, DLB_FILL_ACTIVATION, 3, {s->t, n, s->dlc}, 0, 0},
-        [DLB_RNN_DST_ITER] =
-            {"dst_iter", "ldnc", DLB_OUTPUT, DLB_FILL_ACTIVATION, 4, {l, d, n, c}, 0, 0},
-        [DLB_RNN_DST_ITER_C] = {"dst_iter_c",
-                                "ldnc",
-                                DLB_OUTPUT,
-                                DLB_FILL_ACTIVATION,
-                                4,
-                                {s->lstm ? l : 0, d, n, c},
-                                0,
-                                0},
-        [DLB_RNN_GATES] = {"gates",
-                           "ldtngo",
-                           DLB_KEPT,
-                           DLB_FILL_ACTIVATION,
-                           6,
-                           {kept, d, s->t, n, s->gates, c},
-                           0,
-                           0},
-        [DLB_RNN_STATES] = {"states",
-                            "ldtnc",
-                            DLB_KEPT,
-                            DLB_FILL_ACTIVATION,
-                            5,
-                            {kept, d, s->t, n, c},
-                            0,
-                            0},
-        [DLB_RNN_CELLS] = {"cells",
-                           "ldtnc",
-                           DLB_KEPT,
-                           DLB_FILL_ACTIVATION,
-                           5,
-                           {kept_cells, d, s->t, n, c},
-                           0,
-                           0},
+    const struct dlb_tensor all[] = {
+        {.name = "src", .layout = "tnc", .rank = 3, .dim = {s->t, n, s->slc}},
+        {.name = "weights_layer",
+         .layout = "ldigo",
+         .rank = 5,
+         .dim = {l, d, s->slc, s->gates, c}},
+        {.name = "weights_iter",
+         .layout = "ldigo",
+         .rank = 5,
+         .dim = {l, d, c, s->gates, c}},
+        {.name = "bias", .layout = "ldgo", .rank = 4, .dim = {l, d, s->bias_rows, c}},
+        {.name = "src_iter", .layout = "ldnc", .rank = 4, .dim = {given, d, n, c}},
+        {.name = "src_iter_c", .layout = "ldnc", .rank = 4, .dim = {given_c, d, n, c}},
     };
-    for (int i = 0; i < DLB_RNN_TENSORS; i++)
+    for (int i = 0; i < DLB_RNN_DST; i++) {
+        bool parameter = i >= DLB_RNN_WEIGHTS_LAYER && i <= DLB_RNN_BIASES;
         tensor[i] = all[i];
+        tensor[i].role = parameter ? DLB_PARAMETER : DLB_INPUT;
+        if (!parameter)
+            continue;
+        tensor[i].fill = i == DLB_RNN_BIASES ? DLB_FILL_BIAS : DLB_FILL_WEIGHT;
+        tensor[i].low = -most;
+        tensor[i].high = most;
+    }
+}
+
+static int forward_tensors(const struct dlb_rnn_shape *s, struct dlb_tensor *tensor)
+{
+    const int64_t d = s->directions, n = s->mb, c = s->dhc, kept = s->train ? s->l : 0;
+    const struct dlb_tensor all[] = {
+        {.name = "gates",
+         .layout = "ldtngo",
+         .rank = 6,
+         .dim = {s->gates > 1 ? kept : 0, d, s->t, n, s->gates, c}},
+        {.name = "states", .layout = "ldtnc", .rank = 5, .dim = {kept, d, s->t, n, c}},
+        {.name = "cells",
+         .layout = "ldtnc",
+         .rank = 5,
+         .dim = {s->lstm || s->lbr ? kept : 0, d, s->t, n, c}},
+    };
+    inputs(s, tensor);
+    forward_outputs(s, tensor);
+    for (int i = 0; i < 3; i++) {
+        tensor[DLB_RNN_GATES + i] = all[i];
+        tensor[DLB_RNN_GATES + i].role = DLB_KEPT;
+    }
     return DLB_RNN_TENSORS;
 }
 
-static enum dlb_status lstm_complete(struct dlb_problem *problem, struct dlb_error *error)
+static int backward_tensors(const struct dlb_rnn_shape *s, struct dlb_tensor *tensor)
 {
-    return complete(&dlb_op_lstm, problem, error);
+    static const char *const names[DLB_RNN_BWD_TENSORS] = {
+        [DLB_RNN_DIFF_DST] = "diff_dst",
+        [DLB_RNN_DIFF_DST_ITER] = "diff_dst_iter",
+        [DLB_RNN_DIFF_DST_ITER_C] = "diff_dst_iter_c",
+        [DLB_RNN_DIFF_SRC] = "diff_src",
+        [DLB_RNN_DIFF_WEIGHTS_LAYER] = "diff_weights_layer",
+        [DLB_RNN_DIFF_WEIGHTS_ITER] = "diff_weights_iter",
+        [DLB_RNN_DIFF_BIASES] = "diff_bias",
+        [DLB_RNN_DIFF_SRC_ITER] = "diff_src_iter",
+        [DLB_RNN_DIFF_SRC_ITER_C] = "diff_src_iter_c",
+    };
+    inputs(s, tensor);
+    forward_outputs(s, tensor);
+    for (int i = DLB_RNN_DIFF_DST; i < DLB_RNN_BWD_TENSORS; i++) {
+        bool incoming = i < DLB_RNN_DIFF_INPUTS;
+        if (!incoming)
+            tensor[i] = tensor[i - DLB_RNN_DIFF_INPUTS];
+        tensor[i].name = names[i];
+        tensor[i].role = incoming ? DLB_INPUT : DLB_OUTPUT;
+    }
+    return DLB_RNN_BWD_TENSORS;
 }
 
-static double lstm_flops(const struct dlb_problem *problem)
+/* Of rnn with relu, see ops/rnn.h: inputs are multiples of 2^-FINE, weights 1 and -1 over
+ * 2^bits.  A sum over inputs then has about the mean 3/2 and at most the variance 1 in
+ * units of its input; one state in two adds another one, three times in four as it is. */
+static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t begin,
+                 int64_t end, float *data)
 {
-    struct dlb_rnn_shape s = shape_of(problem, true);
-    return flops(&s);
+    enum { MANTISSA = 20, FINE = 6 };
+    if (!s->relu || t > DLB_RNN_SRC_ITER)
+        return false;
+    int64_t most = dlb_max(0, (MANTISSA - FINE) / s->l - 1), bits = 0;
+    while (bits < most && (int64_t)1 << 2 * bits < s->slc)
+        bits++;
+    const double scale = (double)((int64_t)1 << bits), terms = (double)s->slc;
+    const double dense = fmin(1, scale * scale / terms),
+                 plus = fmin(1, 0.5 + 0.75 * scale / (dense * terms));
+    for (int64_t i = begin; i < end; i++) {
+        uint64_t hash = dlb_hash(key, (uint64_t)i);
+        double first = (double)(hash >> 40) * 0x1p-24,
+               second = (double)(hash & 0xffffff) * 0x1p-24;
+        if (t == DLB_RNN_WEIGHTS_LAYER)
+            data[i] = (float)(first < dense ? (second < plus ? 1 : -1) / scale : 0);
+        else if (t == DLB_RNN_WEIGHTS_ITER)
+            data[i] =
+                first * (double)s->dhc < 0.5 ? (second < 0.75 ? 1.0F : -1.0F) : 0.0F;
+        else
+            data[i] = (float)(hash >> (63 - FINE)) / (1 << FINE);
+    }
+    return true;
 }
 
-static double lstm_bytes(const struct dlb_problem *problem)
-{
-    return dlb_op_tensor_bytes(&dlb_op_lstm, problem);
-}
+/*
+ * The functions of one operator's table, from those that all three share: they differ in
+ * the table by which shape_of() tells the operators apart.
+ */
+#define OPERATOR_FUNCTIONS(name)                                                         \
+    void dlb_##name##_shape_get(const struct dlb_problem *problem,                       \
+                                struct dlb_rnn_shape *shape)                             \
+    {                                                                                    \
+        *shape = shape_of(&dlb_op_##name, problem);                                      \
+    }                                                                                    \
+    static enum dlb_status name##_complete(struct dlb_problem *problem,                  \
+                                           struct dlb_error *error)                      \
+    {                                                                                    \
+        return complete(&dlb_op_##name, problem, error);                                 \
+    }                                                                                    \
+    static bool name##_dim_needed(const struct dlb_problem *problem, int dim)            \
+    {                                                                                    \
+        return dim_needed(&dlb_op_##name, problem, dim);                                 \
+    }                                                                                    \
+    static double name##_flops(const struct dlb_problem *problem)                        \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        return flops(&s);                                                                \
+    }                                                                                    \
+    static double name##_bytes(const struct dlb_problem *problem)                        \
+    {                                                                                    \
+        return dlb_op_tensor_bytes(&dlb_op_##name, problem);                             \
+    }                                                                                    \
+    static int name##_tensors(const struct dlb_problem *problem,                         \
+                              struct dlb_tensor *tensor)                                 \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        return s.back ? backward_tensors(&s, tensor) : forward_tensors(&s, tensor);      \
+    }                                                                                    \
+    static bool name##_fill(const struct dlb_problem *problem, int t,                    \
+                            enum dlb_fill_kind kind, uint64_t seed, int64_t begin,       \
+                            int64_t end, float *data)                                    \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        (void)kind;                                                                      \
+        return fill(&s, t, seed, begin, end, data);                                      \
+    }                                                                                    \
+    static void name##_enumerate(const struct dlb_problem *problem,                      \
+                                 const struct dlb_target *target,                        \
+                                 dlb_candidate_fn *emit, void *context)                  \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        dlb_rnn_enumerate(&s, target, emit, context);                                    \
+    }                                                                                    \
+    static const char *name##_refuse(const struct dlb_problem *problem,                  \
+                                     const struct dlb_target *target,                    \
+                                     const struct dlb_candidate *candidate)              \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        return dlb_rnn_refuse(&s, target, candidate);                                    \
+    }                                                                                    \
+    static void name##_fallback(const struct dlb_problem *problem,                       \
+                                const struct dlb_target *target,                         \
+                                struct dlb_candidate *candidate)                         \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        dlb_rnn_fallback(&s, target, candidate);                                         \
+    }                                                                                    \
+    static double name##_estimate(                                                       \
+        const struct dlb_problem *problem, const struct dlb_target *target,              \
+        const struct dlb_rates *rates, const struct dlb_candidate *candidate)            \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        return dlb_rnn_estimate(&s, target, rates, candidate);                           \
+    }                                                                                    \
+    static enum dlb_status name##_plan(const struct dlb_problem *problem,                \
+                                       const struct dlb_target *target,                  \
+                                       const struct dlb_candidate *candidate,            \
+                                       struct dlb_plan **plan, struct dlb_error *error)  \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        return dlb_rnn_plan(&s, target, candidate, plan, error);                         \
+    }
 
-static int lstm_tensors(const struct dlb_problem *problem, struct dlb_tensor *tensor)
-{
-    struct dlb_rnn_shape s = shape_of(problem, true);
-    return tensors(&s, tensor);
-}
+/* clang-format off */
+#define OPERATOR_TABLE(name)                                                             \
+    .dims = name##_dims,                                                                 \
+    .dims_n = sizeof name##_dims / sizeof *name##_dims,                                  \
+    .algorithms = dlb_rnn_algorithms,                                                    \
+    .algorithms_n = DLB_RNN_ALGORITHMS,                                                  \
+    .tiles = dlb_rnn_tiles,                                                              \
+    .tiles_n = DLB_RNN_TILES,                                                            \
+    .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN | 1u << DLB_BWD,                       \
+    .complete = name##_complete,                                                         \
+    .dim_needed = name##_dim_needed,                                                     \
+    .flops = name##_flops,                                                               \
+    .bytes = name##_bytes,                                                               \
+    .tensors = name##_tensors,                                                           \
+    .fill = name##_fill,                                                                 \
+    .enumerate = name##_enumerate,                                                       \
+    .refuse = name##_refuse,                                                             \
+    .fallback = name##_fallback,                                                         \
+    .estimate = name##_estimate,                                                         \
+    .plan = name##_plan
+/* clang-format on */
 
-static void lstm_enumerate(const struct dlb_problem *problem,
-                           const struct dlb_target *target, dlb_candidate_fn *emit,
-                           void *context)
-{
-    struct dlb_rnn_shape s = shape_of(problem, true);
-    dlb_rnn_enumerate(&s, target, emit, context);
-}
-
-static const char *lstm_refuse(const struct dlb_problem *problem,
-                               const struct dlb_target *target,
-                               const struct dlb_candidate *candidate)
-{
-    struct dlb_rnn_shape s = shape_of(problem, true);
-    return dlb_rnn_refuse(&s, target, candidate);
-}
-
-static void lstm_fallback(const struct dlb_problem *problem,
-                          const struct dlb_target *target,
-                          struct dlb_candidate *candidate)
-{
-    struct dlb_rnn_shape s = shape_of(problem, true);
-    dlb_rnn_fallback(&s, target, candidate);
-}
-
-static double lstm_estimate(const struct dlb_problem *problem,
-                            const struct dlb_target *target,
-                            const struct dlb_rates *rates,
-                            const struct dlb_candidate *candidate)
-{
-    struct dlb_rnn_shape s = shape_of(problem, true);
-    return dlb_rnn_estimate(&s, target, rates, candidate);
-}
-
-static enum dlb_status lstm_plan(const struct dlb_problem *problem,
-                                 const struct dlb_target *target,
-                                 const struct dlb_candidate *candidate,
-                                 struct dlb_plan **plan, struct dlb_error *error)
-{
-    struct dlb_rnn_shape s = shape_of(problem, true);
-    return dlb_rnn_plan(&s, target, candidate, plan, error);
-}
-
+OPERATOR_FUNCTIONS(lstm)
 const struct dlb_op dlb_op_lstm = {
     .name = "lstm",
     .summary = "LSTM: layers, both directions, bias, initial states",
-    .dims = dims,
-    .dims_n = DLB_LSTM_DIMS,
-    .algorithms = dlb_rnn_algorithms,
-    .algorithms_n = DLB_RNN_ALGORITHMS,
-    .tiles = dlb_rnn_tiles,
-    .tiles_n = DLB_RNN_TILES,
-    .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN,
-    .complete = lstm_complete,
-    .dim_needed = rnn_dim_needed,
-    .flops = lstm_flops,
-    .bytes = lstm_bytes,
-    .tensors = lstm_tensors,
-    .enumerate = lstm_enumerate,
-    .refuse = lstm_refuse,
-    .fallback = lstm_fallback,
-    .estimate = lstm_estimate,
-    .plan = lstm_plan,
+    OPERATOR_TABLE(lstm),
 };
 
-static enum dlb_status gru_complete(struct dlb_problem *problem, struct dlb_error *error)
-{
-    return complete(&dlb_op_gru, problem, error);
-}
-
-static double gru_flops(const struct dlb_problem *problem)
-{
-    struct dlb_rnn_shape s = shape_of(problem, false);
-    return flops(&s);
-}
-
-static double gru_bytes(const struct dlb_problem *problem)
-{
-    return dlb_op_tensor_bytes(&dlb_op_gru, problem);
-}
-
-static int gru_tensors(const struct dlb_problem *problem, struct dlb_tensor *tensor)
-{
-    struct dlb_rnn_shape s = shape_of(problem, false);
-    return tensors(&s, tensor);
-}
-
-static void gru_enumerate(const struct dlb_problem *problem,
-                          const struct dlb_target *target, dlb_candidate_fn *emit,
-                          void *context)
-{
-    struct dlb_rnn_shape s = shape_of(problem, false);
-    dlb_rnn_enumerate(&s, target, emit, context);
-}
-
-static const char *gru_refuse(const struct dlb_problem *problem,
-                              const struct dlb_target *target,
-                              const struct dlb_candidate *candidate)
-{
-    struct dlb_rnn_shape s = shape_of(problem, false);
-    return dlb_rnn_refuse(&s, target, candidate);
-}
-
-static void gru_fallback(const struct dlb_problem *problem,
-                         const struct dlb_target *target, struct dlb_candidate *candidate)
-{
-    struct dlb_rnn_shape s = shape_of(problem, false);
-    dlb_rnn_fallback(&s, target, candidate);
-}
-
-static double gru_estimate(const struct dlb_problem *problem,
-                           const struct dlb_target *target, const struct dlb_rates *rates,
-                           const struct dlb_candidate *candidate)
-{
-    struct dlb_rnn_shape s = shape_of(problem, false);
-    return dlb_rnn_estimate(&s, target, rates, candidate);
-}
-
-static enum dlb_status gru_plan(const struct dlb_problem *problem,
-                                const struct dlb_target *target,
-                                const struct dlb_candidate *candidate,
-                                struct dlb_plan **plan, struct dlb_error *error)
-{
-    struct dlb_rnn_shape s = shape_of(problem, false);
-    return dlb_rnn_plan(&s, target, candidate, plan, error);
-}
-
+OPERATOR_FUNCTIONS(gru)
 const struct dlb_op dlb_op_gru = {
     .name = "gru",
     .summary = "GRU, plain or linear before reset: layers, both directions, bias, states",
-    .dims = dims,
-    .dims_n = DLB_GRU_DIMS,
-    .algorithms = dlb_rnn_algorithms,
-    .algorithms_n = DLB_RNN_ALGORITHMS,
-    .tiles = dlb_rnn_tiles,
-    .tiles_n = DLB_RNN_TILES,
-    .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN,
-    .complete = gru_complete,
-    .dim_needed = rnn_dim_needed,
-    .flops = gru_flops,
-    .bytes = gru_bytes,
-    .tensors = gru_tensors,
-    .enumerate = gru_enumerate,
-    .refuse = gru_refuse,
-    .fallback = gru_fallback,
-    .estimate = gru_estimate,
-    .plan = gru_plan,
+    OPERATOR_TABLE(gru),
+};
+
+OPERATOR_FUNCTIONS(rnn)
+const struct dlb_op dlb_op_rnn = {
+    .name = "rnn",
+    .summary = "vanilla RNN, tanh or relu: layers, both directions, bias, initial states",
+    OPERATOR_TABLE(rnn),
 };

@@ -1,10 +1,11 @@
 /*
- * The element-wise ends of a step of LSTM and GRU, and the product of a single row.
+ * The element-wise ends of a step of LSTM, GRU and RNN, and the product of a single row.
  *
  *   lstm         c' = f o c + i o g,  h' = z o tanh(c')
  *   gru_linear   g = tanh(x_g + r o u_g),  h' = u o h + (1 - u) o g
  *   gru_reset    update = s(x_u + u_u),  reset = s(x_r + u_r) o h
  *   gru_state    g = tanh(x_g + u_g),  h' = u o h + (1 - u) o g
+ *   tanh, relu   h' = tanh(x + u), max(0, x + u)
  *   row          c = bias + a B, one row and several panels
  *
  * Shapes    products [row][block of VLEN units][gate][VLEN]; all else [row][unit]
@@ -128,6 +129,17 @@ DLB_INLINE void gru_state_block(const struct block *b)
     keep_gate(b, 2, candidate);
 }
 
+DLB_INLINE void tanh_block(const struct block *b)
+{
+    put_state(b, v_tanh(sum(b, 0, 0)));
+}
+
+/* NaN stays NaN. */
+DLB_INLINE void relu_block(const struct block *b)
+{
+    put_state(b, v_max(v_zero(), sum(b, 0, 0)));
+}
+
 static void row(const struct dlb_rnn_row *call)
 {
     enum { NV = DLB_RNN_STREAM_NV };
@@ -152,11 +164,13 @@ static void row(const struct dlb_rnn_row *call)
 
 /* clang-format off */
 /* (kernel, gates in x, gates in u) */
-#define KERNELS(K) K(lstm, 4, 4) K(gru_linear, 3, 3) K(gru_reset, 3, 2) K(gru_state, 3, 1)
+#define KERNELS(K)                                                                       \
+    K(lstm, 4, 4) K(gru_linear, 3, 3) K(gru_reset, 3, 2) K(gru_state, 3, 1)              \
+    K(tanh, 1, 1) K(relu, 1, 1)
 /* clang-format on */
 
 #define KERNEL_FUNCTION(name, x_gates, u_gates)                                          \
-    static void name(const struct dlb_rnn_cell *c)                                       \
+    static void name##_rows(const struct dlb_rnn_cell *c)                                \
     {                                                                                    \
         const int64_t whole = c->units / VLEN * VLEN;                                    \
         for (int64_t row = 0; row < c->rows; row++) {                                    \
@@ -174,7 +188,7 @@ static void row(const struct dlb_rnn_row *call)
     }
 KERNELS(KERNEL_FUNCTION)
 
-#define KERNEL_ENTRY(name, x_gates, u_gates) .name = name,
+#define KERNEL_ENTRY(name, x_gates, u_gates) .name = name##_rows,
 
 extern const struct dlb_rnn_kernels DLB_NAME(dlb_rnn);
 const struct dlb_rnn_kernels DLB_NAME(dlb_rnn) = {

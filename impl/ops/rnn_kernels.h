@@ -58,10 +58,11 @@ struct dlb_rnn_kernels {
     int lanes;
     dlb_rnn_row_fn *row;
     dlb_rnn_cell_fn *lstm;
-    dlb_rnn_cell_fn *gru_linear; /* linear before reset */
-    dlb_rnn_cell_fn *gru_reset;  /* plain, first phase: update and reset from products
+    dlb_rnn_cell_fn *gru_linear;  /* linear before reset */
+    dlb_rnn_cell_fn *gru_reset;   /* plain, first phase: update and reset from products
                                     of two gates in u; x has all three */
-    dlb_rnn_cell_fn *gru_state;  /* plain, second phase: u has the candidate alone */
+    dlb_rnn_cell_fn *tanh, *relu; /* rnn */
+    dlb_rnn_cell_fn *gru_state;   /* plain, second phase: u has the candidate alone */
 };
 
 /* The kernels of a usable ISA. */

@@ -163,6 +163,17 @@ static const struct dlb_plan_class rnn_class = {
     .release = rnn_release,
 };
 
+static void choose_cells(struct dlb_rnn *p)
+{
+    const struct dlb_rnn_kernels *k = p->kernels;
+    p->cell[DLB_RNN_PRODUCT_STATE] = p->s.lstm    ? k->lstm
+                                     : p->s.lbr   ? k->gru_linear
+                                     : p->s.plain ? k->gru_reset
+                                     : p->s.relu  ? k->relu
+                                                  : k->tanh;
+    p->cell[DLB_RNN_PRODUCT_RESET] = k->gru_state;
+}
+
 /* Room for so many elements, from a cache line on; returns its offset. */
 static int64_t reserve(struct dlb_rnn *p, int64_t elements)
 {
@@ -236,6 +247,7 @@ enum dlb_status dlb_rnn_plan(const struct dlb_rnn_shape *shape,
     p->s = *shape;
     p->gemm = dlb_brgemm_kernels(target->isa);
     p->kernels = dlb_rnn_kernels(target->isa);
+    choose_cells(p);
     p->lanes = p->gemm->lanes;
     p->mr = tile[DLB_RNN_TILE_MR];
     p->nv = tile[DLB_RNN_TILE_NR] / p->lanes;

@@ -29,6 +29,7 @@ struct dlb_rnn {
     struct dlb_rnn_shape s;
     const struct dlb_brgemm_kernels *gemm;
     const struct dlb_rnn_kernels *kernels;
+    dlb_rnn_cell_fn *cell[DLB_RNN_PRODUCTS]; /* behind each product; W x has none */
     int lanes, mr, nv;
     int64_t kc, merge, block_rows;
     bool fetch_panel;

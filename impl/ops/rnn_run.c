@@ -379,12 +379,7 @@ static void step_group(struct walk *w, enum dlb_rnn_product product,
         call.cell_from += unit;
     if (call.gates)
         call.gates += unit;
-    dlb_rnn_cell_fn *const cell = p->s.lstm  ? p->kernels->lstm
-                                  : p->s.lbr ? p->kernels->gru_linear
-                                  : product == DLB_RNN_PRODUCT_STATE
-                                      ? p->kernels->gru_reset
-                                      : p->kernels->gru_state;
-    cell(&call);
+    p->cell[product](&call);
 }
 
 /* Step number, at time t; x_row: the first of its rows of X. */
@@ -419,7 +414,7 @@ static void step(struct walk *w, int64_t number, int64_t t, int64_t x_row)
         if (s->lstm && number > 0)
             call.cell_from = cells + before * s->dhc;
     }
-    if (s->train)
+    if (s->train && s->gates > 1)
         call.gates = kept(w, DLB_RNN_GATES, call.gates_ld).base + at * call.gates_ld;
     bool back = number % 2;
     for (int product = DLB_RNN_PRODUCT_STATE; product < DLB_RNN_PRODUCTS; product++) {

@@ -31,12 +31,11 @@ enum { KC = 256, MERGED_BYTES_MOST = 256 << 20 };
 struct dlb_rnn_gate_range dlb_rnn_product_gates(const struct dlb_rnn_shape *s,
                                                 enum dlb_rnn_product product)
 {
-    const bool plain = !s->lstm && !s->lbr;
     const int gates = (int)s->gates, candidate = gates - 1;
     const struct dlb_rnn_gate_range ranges[DLB_RNN_PRODUCTS] = {
         [DLB_RNN_PRODUCT_INPUT] = {0, gates},
-        [DLB_RNN_PRODUCT_STATE] = {0, plain ? candidate : gates},
-        [DLB_RNN_PRODUCT_RESET] = {candidate, plain},
+        [DLB_RNN_PRODUCT_STATE] = {0, s->plain ? candidate : gates},
+        [DLB_RNN_PRODUCT_RESET] = {candidate, s->plain},
     };
     return ranges[product];
 }
