@@ -54,9 +54,11 @@ static unsigned flags_of(const struct dlb_batchnorm_shape *s)
            (s->shift ? dnnl_use_shift : 0) | (s->relu ? dnnl_fuse_norm_relu : 0);
 }
 
-static void update_running(const struct dlb_problem *problem, void *const *tensor)
+static void update_running(const struct dlb_problem *problem, void *const *tensor,
+                           void *const *operand)
 {
     struct dlb_batchnorm_shape s;
+    (void)operand;
     dlb_batchnorm_shape_get(problem, &s);
     const float now = (float)DLB_BATCHNORM_MOMENTUM,
                 before = (float)(1 - DLB_BATCHNORM_MOMENTUM);

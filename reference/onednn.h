@@ -224,11 +224,10 @@ struct dlb_onednn_recipe {
     struct dlb_onednn_operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct dlb_onednn_step step[DLB_ONEDNN_STEPS_MAX];
     int tensors_n; /* of the problem, for what follows and for operands that are zeroed */
-    /* NULL, or what run does to the tensors after the last step; the second one gets the
-     * data of the operands too. */
-    void (*finish)(const struct dlb_problem *problem, void *const *tensor);
-    void (*finish_operands)(const struct dlb_problem *problem, void *const *tensor,
-                            void *const *operand);
+    /* NULL, or what run does to the tensors after the last step.  operand: by number, the
+     * memory of those that have one of their own. */
+    void (*finish)(const struct dlb_problem *problem, void *const *tensor,
+                   void *const *operand);
 };
 
 /*

@@ -38,10 +38,9 @@ struct onednn_plan {
     int operands_n, steps_n, setup_n; /* the first setup_n steps belong to bind */
     struct operand operand[DLB_ONEDNN_OPERANDS_MAX];
     struct step step[DLB_ONEDNN_STEPS_MAX];
-    void (*finish)(const struct dlb_problem *problem, void *const *tensor);
-    void (*finish_operands)(const struct dlb_problem *problem, void *const *tensor,
-                            void *const *operand);
-    int tensors_n; /* for both */
+    void (*finish)(const struct dlb_problem *problem, void *const *tensor,
+                   void *const *operand);
+    int tensors_n;
     void *tensor[DLB_TENSORS_MAX];
     dnnl_status_t run_status;
 };
@@ -122,12 +121,12 @@ static enum dlb_status onednn_bind(struct dlb_plan *plan, void *const *tensor,
     return DLB_OK;
 }
 
-static void finish_operands(struct onednn_plan *self)
+static void finish(struct onednn_plan *self)
 {
     void *data[DLB_ONEDNN_OPERANDS_MAX];
     for (int i = 0; i < self->operands_n; i++)
         data[i] = self->operand[i].data;
-    self->finish_operands(&self->problem, self->tensor, data);
+    self->finish(&self->problem, self->tensor, data);
 }
 
 /* By all threads: it is a part of what is timed. */
@@ -153,9 +152,7 @@ static void onednn_run(struct dlb_plan *plan, const struct dlb_team *team)
     if (code)
         self->run_status = code;
     else if (self->finish)
-        self->finish(&self->problem, self->tensor);
-    else if (self->finish_operands)
-        finish_operands(self);
+        finish(self);
 }
 
 static enum dlb_status onednn_fetch(struct dlb_plan *plan, const struct dlb_team *team,
@@ -406,7 +403,6 @@ enum dlb_status dlb_onednn_plan_make(struct dlb_onednn_recipe *recipe,
     recipe->engine = NULL;
     self->problem = *recipe->problem;
     self->finish = recipe->finish;
-    self->finish_operands = recipe->finish_operands;
     self->tensors_n = recipe->tensors_n;
     self->setup_n = recipe->setup_n;
     self->plan.class = &onednn_class;

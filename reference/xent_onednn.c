@@ -106,7 +106,7 @@ enum dlb_status dlb_xent_onednn(const struct dlb_problem *problem, enum dlb_isa 
                     [SCALE] = {.tensor = DLB_ONEDNN_OWN, .fill = fill_scale},
                     [DIFF_LOGITS] = {.tensor = DLB_XENT_DIFF_LOGITS, .output = true}},
         .tensors_n = DLB_XENT_TENSORS,
-        .finish_operands = s.backward ? subtract_labels : add_losses,
+        .finish = s.backward ? subtract_labels : add_losses,
     };
     const dnnl_dims_t dims = {s.mb, s.ic}, single = {1, 1};
     struct dlb_onednn_md rows = {0}, one = {0};
