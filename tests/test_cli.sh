@@ -84,7 +84,7 @@ refused "--sweep|'doctor'" doctor --sweep
 # --- operators, passes, instruction sets, thread sets
 refused "'cnov'|did you mean|conv" --op cnov
 refused "'nothing'|conv" --op conv,nothing
-refused "conv|bwd|fwd" $point --pass bwd --out out
+refused "conv|fwd_train|bwd_data" $point --pass fwd_train --out out
 refused "'avx99'|scalar" $point --isa avx99 --out out
 refused "'banana'" $point --threads banana --out out
 refused "0 threads" $point --threads 0 --out out

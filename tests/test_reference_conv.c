@@ -387,7 +387,7 @@ static void onednn_refuses_what_it_cannot_do(void **state)
     assert_int_equal(dlb_reference_conv.onednn(&p, dlb_isa_best(), 1, 1, &plan, &error),
                      DLB_UNSUPPORTED);
     assert_non_null(strstr(error.text, "1 formulation "));
-    p.pass = DLB_BWD_DATA;
+    p.pass = DLB_FWD_TRAIN;
     assert_int_equal(dlb_reference_conv.onednn(&p, dlb_isa_best(), 1, 0, &plan, &error),
                      DLB_UNSUPPORTED);
     /* Input left unused by more than a stride, which no descriptor can say. */

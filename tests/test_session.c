@@ -338,7 +338,7 @@ static void bad_input_is_refused_before_anything_is_written(void **state)
         const char *words, *says;
     } bad[] = {
         {"--op convv", "'convv' (did you mean 'conv'?); accepted: conv."},
-        {"--op conv --pass bwd_data", "accepted: fwd, all."},
+        {"--op conv --pass fwd_train", "accepted: fwd, bwd_data, bwd_weights, all."},
         {"--op conv --shape mb1ic8ih8oc8kh1 --candidate direct/mr999/nr7", "refused for"},
         {"--op conv --shape mb1ic8ih8oc8kh1 --candidate direkt", "unknown algorithm"},
         {"--op conv --shape mb1ic8ih8oc8kh1 --export gbench=/nowhere/x", "/nowhere/x"},
@@ -379,7 +379,12 @@ static void all_passes_are_those_of_the_operator(void **state)
     call_session(&call,
                  "--op conv --pass all --shape mb1ic4ih6oc8kh1 --threads 1 --check");
     assert_int_equal(call.exit_status, DLB_EXIT_OK);
-    assert_non_null(strstr(call.screen, "1 problem "));
+    assert_non_null(strstr(call.screen, "3 problems "));
+    release(&call);
+    call_session(&call,
+                 "--op conv --pass bwd --shape mb1ic4ih6oc8kh1 --threads 1 --check");
+    assert_int_equal(call.exit_status, DLB_EXIT_OK);
+    assert_non_null(strstr(call.screen, "2 problems "));
     release(&call);
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <hwloc.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -302,10 +303,23 @@ void dlb_topology_release(struct dlb_topology *topology)
 enum dlb_status dlb_topology_export(const struct dlb_topology *topology, const char *path,
                                     struct dlb_error *error)
 {
-    if (hwloc_topology_export_xml(topology->hwloc, path, 0))
-        return dlb_fail(error, DLB_IO, "Cannot write the topology to '%s': %s.", path,
-                        strerror(errno));
-    return DLB_OK;
+    char *xml = NULL;
+    int bytes = 0, written = 0;
+    if (hwloc_topology_export_xmlbuffer(topology->hwloc, &xml, &bytes, 0))
+        return dlb_fail(error, DLB_NOMEM, "No memory to export the topology to '%s'.",
+                        path);
+    /* Written here: hwloc's own file leaves no reason behind when it fails. */
+    FILE *file = fopen(path, "w");
+    if (file) {
+        written = fputs(xml, file) >= 0;
+        written &= fclose(file) == 0;
+    }
+    enum dlb_status status =
+        written ? DLB_OK
+                : dlb_fail(error, DLB_IO, "Cannot write the topology to '%s': %s.", path,
+                           strerror(errno));
+    hwloc_free_xmlbuffer(topology->hwloc, xml);
+    return status;
 }
 
 void dlb_topology_set_quota(struct dlb_topology *topology, double quota_cpus)
