@@ -77,6 +77,11 @@ static double define_scores(const struct operands *o, const struct row *row,
     return most;
 }
 
+static const float *value_of(const struct operands *o, const struct row *row, int64_t j)
+{
+    return o->v + ((row->n * o->s.sk + j) * o->s.hk + row->h / o->s.group) * o->s.dv;
+}
+
 static void put_logsum(const struct operands *o, const struct row *row, double value,
                        const struct dlb_sink *sink)
 {
@@ -107,8 +112,7 @@ static void define_row(const struct operands *o, const struct row *row, double *
     for (int64_t c = 0; c < s->dv; c++)
         sum[c] = 0;
     for (int64_t j = 0; j < row->keys; j++) {
-        const float *v =
-            o->v + ((row->n * s->sk + j) * s->hk + row->h / s->group) * s->dv;
+        const float *v = value_of(o, row, j);
         double weight = exp(score[j] - most);
         total += weight;
         for (int64_t c = 0; c < s->dv; c++)
@@ -122,31 +126,25 @@ static void define_row(const struct operands *o, const struct row *row, double *
 
 /* What a key/value head's gradients are made in: of one row, and of all keys. */
 struct gradients {
-    double *p, *dp, *dq, *dk, *dv;
+    double *p, *dst, *dq, *dk, *dv;
 };
 
-/* Scores become the row's weights; returns the sum of p dp. */
-static double define_weights(const struct operands *o, const struct row *row, double most,
-                             const struct gradients *g)
+/* Scores become the row's weights, and dst what they give. */
+static void define_weights(const struct operands *o, const struct row *row, double most,
+                           const struct gradients *g)
 {
-    const struct dlb_attention_shape *s = &o->s;
-    const float *diff =
-        o->diff_dst + ((row->n * s->sq + row->i) * s->hq + row->h) * s->dv;
-    double total = 0, mean = 0;
+    double total = 0;
     for (int64_t j = 0; j < row->keys; j++) {
         g->p[j] = isnan(most) ? most : exp(g->p[j] - most);
         total += g->p[j];
     }
+    for (int64_t c = 0; c < o->s.dv; c++)
+        g->dst[c] = 0;
     for (int64_t j = 0; j < row->keys; j++) {
-        const float *v =
-            o->v + ((row->n * s->sk + j) * s->hk + row->h / s->group) * s->dv;
         g->p[j] /= total;
-        g->dp[j] = 0;
-        for (int64_t c = 0; c < s->dv; c++)
-            g->dp[j] += (double)diff[c] * v[c];
-        mean += g->p[j] * g->dp[j];
+        for (int64_t c = 0; c < o->s.dv; c++)
+            g->dst[c] += g->p[j] * value_of(o, row, j)[c];
     }
-    return mean;
 }
 
 /* The row's gradient, and what it adds to those of its keys and values. */
@@ -156,10 +154,17 @@ static void define_row_gradient(const struct operands *o, const struct row *row,
     const struct dlb_attention_shape *s = &o->s;
     int64_t query = (row->n * s->sq + row->i) * s->hq + row->h;
     const float *q = o->q + query * s->d, *diff = o->diff_dst + query * s->dv;
-    double mean = define_weights(o, row, most, g);
+    double e = 0;
+    define_weights(o, row, most, g);
+    for (int64_t c = 0; c < s->dv; c++)
+        e += diff[c] * g->dst[c];
     for (int64_t j = 0; j < row->keys; j++) {
         const float *k = o->k + ((row->n * s->sk + j) * s->hk + row->h / s->group) * s->d;
-        double ds = g->p[j] * (g->dp[j] - mean) / sqrt((double)s->d);
+        const float *v = value_of(o, row, j);
+        double dp = 0;
+        for (int64_t c = 0; c < s->dv; c++)
+            dp += (double)diff[c] * v[c];
+        double ds = g->p[j] * (dp - e) / sqrt((double)s->d);
         for (int64_t c = 0; c < s->d; c++) {
             g->dq[c] += ds * k[c];
             g->dk[j * s->d + c] += ds * q[c];
@@ -175,13 +180,12 @@ static void define_head(const struct operands *o, int64_t head, double *memory,
 {
     const struct dlb_attention_shape *s = &o->s;
     const int64_t n = head / s->hk, shared = head % s->hk;
-    struct gradients g = {.p = memory,
-                          .dp = memory + s->sk,
-                          .dk = memory + 2 * s->sk,
-                          .dv = memory + (2 + s->d) * s->sk,
-                          .dq = memory + (2 + s->d + s->dv) * s->sk};
+    struct gradients g = {.p = memory, .dk = memory + s->sk};
+    g.dv = g.dk + s->d * s->sk;
+    g.dq = g.dv + s->dv * s->sk;
+    g.dst = g.dq + s->d;
     for (int64_t e = 0; e < (s->d + s->dv) * s->sk; e++)
-        g.dk[e] = 0; /* and dv behind it */
+        g.dk[e] = 0; /* dv lies behind it */
     for (int64_t f = 0; f < s->group * s->sq; f++) {
         struct row row = row_of(s, head * s->group * s->sq + f);
         for (int64_t c = 0; c < s->d; c++)
@@ -207,7 +211,7 @@ static void define_head(const struct operands *o, int64_t head, double *memory,
 static size_t memory_elements(const struct dlb_attention_shape *s)
 {
     if (s->backward)
-        return (size_t)((2 + s->d + s->dv) * s->sk + s->d);
+        return (size_t)((1 + s->d + s->dv) * s->sk + s->d + s->dv);
     return (size_t)(s->sk + s->dv);
 }
 

@@ -10,7 +10,8 @@
  *           [keys][w].  In the last line the queries are summed over, panel by panel, by
  *           core/brgemm.h: P and dS are its A, read element by element; Q and dO as rows its
  *           B, packed in strips of columns.  K and V are copied by blocks (their rows lie hk
- *           rows apart); dK and dV of a unit are kept as dense rows and copied out at its end
+ *           rows apart); dK and dV of a unit are kept as dense rows, and copied out where
+ *           the last block of queries has been added
  * Units     elements.  Work unit: a key/value head and a part of its keys, with all queries
  *           of its group; parts have about equal numbers of pairs
  * Tiles     nr queries a panel, qb queries and kb keys a block
@@ -93,9 +94,9 @@ struct queries {
     struct panel panel[PANELS_MAX];
 };
 
-/* A block of keys as the kernels see it; number: within its part. */
+/* A block of keys; row: of its gradients in the unit's. */
 struct block {
-    int64_t number, first, keys;
+    int64_t first, keys, row;
 };
 
 static int64_t panels_of_block(const struct dlb_attention_work *w)
@@ -103,9 +104,12 @@ static int64_t panels_of_block(const struct dlb_attention_work *w)
     return dlb_div_up(w->panels, w->blocks);
 }
 
-static int64_t keys_of_part(const struct backward_plan *p)
+/* Keys whose gradients a unit keeps: those of a block where one block of queries sees all. */
+static int64_t keys_kept(const struct backward_plan *p)
 {
     int64_t most = 0;
+    if (p->work.blocks == 1)
+        return p->kb;
     for (int64_t i = 0; i < p->work.parts; i++)
         most = dlb_max(most, p->part_begin[i + 1] - p->part_begin[i]);
     return most;
@@ -119,7 +123,7 @@ static int64_t memory_make(const struct backward_plan *p, float *scratch,
     const int64_t width = dlb_div_up(w->vectors, w->panels) * w->lanes;
     const int64_t numbers = dlb_round_up(width, LINE), panels = panels_of_block(w);
     const int64_t weights = dlb_round_up(p->kb * width * panels, LINE);
-    const int64_t keys = dlb_round_up(keys_of_part(p), p->kb);
+    const int64_t keys = dlb_round_up(keys_kept(p), p->kb);
     m->k_ld = dlb_attention_pitch(dlb_round_up(s->d, w->lanes));
     m->v_ld = dlb_attention_pitch(dlb_round_up(s->dv, w->lanes));
     m->panel_elements =
@@ -436,8 +440,7 @@ static void run_block(const struct backward_plan *p, const struct memory *m,
     const struct dlb_attention_shape *s = &p->s;
     const int64_t image = queries->head / s->hk,
                   row = (image * s->sk + block->first) * s->hk + queries->head % s->hk;
-    const int64_t begin = block->number * p->kb;
-    float *dk = m->dk + begin * m->k_ld, *dv = m->dv + begin * m->v_ld;
+    float *dk = m->dk + block->row * m->k_ld, *dv = m->dv + block->row * m->v_ld;
     p->panels->copy(m->k, m->k_ld, p->k + row * s->d, s->hk * s->d, block->keys, s->d);
     p->panels->copy(m->v, m->v_ld, p->v + row * s->dv, s->hk * s->dv, block->keys, s->dv);
     const bool hidden = queries->exclusive ||
@@ -455,23 +458,26 @@ static void run_block(const struct backward_plan *p, const struct memory *m,
     sum_queries(p, queries, block, fresh, m->ds, m->q_rows, &p->k_strips, dk, m->k_ld);
 }
 
-static int64_t blocks_of(const struct backward_plan *p, int64_t keys)
-{
-    return dlb_div_up(keys, p->kb);
-}
-
-/* The gradients of a part's keys and values; zeros behind the blocks that were seen. */
+/* Of a unit's keys [begin, end), what stands in its rows from row on. */
 static void write_keys(const struct backward_plan *p, const struct memory *m,
-                       int64_t head, int64_t part, int64_t blocks)
+                       int64_t head, int64_t begin, int64_t end, int64_t row)
 {
     const struct dlb_attention_shape *s = &p->s;
-    const int64_t first = p->part_begin[part], keys = p->part_begin[part + 1] - first;
-    const int64_t row = (head / s->hk * s->sk + first) * s->hk + head % s->hk;
-    const int64_t done = dlb_min(keys, blocks * p->kb);
-    memset(m->dk + done * m->k_ld, 0, (size_t)((keys - done) * m->k_ld) * sizeof(float));
-    memset(m->dv + done * m->v_ld, 0, (size_t)((keys - done) * m->v_ld) * sizeof(float));
-    p->panels->copy(p->diff_k + row * s->d, s->hk * s->d, m->dk, m->k_ld, keys, s->d);
-    p->panels->copy(p->diff_v + row * s->dv, s->hk * s->dv, m->dv, m->v_ld, keys, s->dv);
+    const int64_t at = (head / s->hk * s->sk + begin) * s->hk + head % s->hk;
+    p->panels->copy(p->diff_k + at * s->d, s->hk * s->d, m->dk + row * m->k_ld, m->k_ld,
+                    end - begin, s->d);
+    p->panels->copy(p->diff_v + at * s->dv, s->hk * s->dv, m->dv + row * m->v_ld, m->v_ld,
+                    end - begin, s->dv);
+}
+
+/* Keys that no query sees. */
+static void write_unseen(const struct backward_plan *p, const struct memory *m,
+                         int64_t head, int64_t begin, int64_t end)
+{
+    memset(m->dk, 0, (size_t)(p->kb * m->k_ld) * sizeof(float));
+    memset(m->dv, 0, (size_t)(p->kb * m->v_ld) * sizeof(float));
+    for (int64_t j = begin; j < end; j += p->kb)
+        write_keys(p, m, head, j, dlb_min(end, j + p->kb), 0);
 }
 
 static void run_unit(const struct backward_plan *p, int64_t head, int64_t part,
@@ -479,21 +485,27 @@ static void run_unit(const struct backward_plan *p, int64_t head, int64_t part,
 {
     struct memory m = {0};
     memory_make(p, scratch, &m);
-    const int64_t first = p->part_begin[part], keys = p->part_begin[part + 1] - first;
+    const int64_t first = p->part_begin[part], end = p->part_begin[part + 1];
+    const int64_t last = p->work.blocks - 1;
     int64_t done = 0; /* blocks of keys that hold something */
-    for (int64_t b = 0; b < p->work.blocks; b++) {
+    for (int64_t b = 0; b <= last; b++) {
         struct queries queries;
         queries_start(p, head, b, &m, &queries);
         const int64_t seen = queries.panel[queries.panels_n - 1].lanes.keys_most;
-        const int64_t blocks = blocks_of(p, dlb_max(0, dlb_min(keys, seen - first)));
+        const int64_t blocks = dlb_div_up(dlb_max(0, dlb_min(end, seen) - first), p->kb);
         for (int64_t i = 0; i < blocks; i++) {
-            struct block block = {i, first + i * p->kb, dlb_min(p->kb, keys - i * p->kb)};
+            struct block block = {.first = first + i * p->kb,
+                                  .row = last ? i * p->kb : 0};
+            block.keys = dlb_min(p->kb, end - block.first);
             run_block(p, &m, &block, i >= done, &queries);
+            if (b == last)
+                write_keys(p, &m, head, block.first, block.first + block.keys, block.row);
         }
-        done = dlb_max(done, blocks);
+        done = blocks;
         queries_finish(p, part, &queries);
     }
-    write_keys(p, &m, head, part, done);
+    if (first + done * p->kb < end)
+        write_unseen(p, &m, head, first + done * p->kb, end);
 }
 
 static void merge_row(const struct backward_plan *p, int64_t head, int64_t row)

@@ -4,7 +4,7 @@
  * Work items and barriers   rows, contiguous for a thread; forward one barrier before the
  *           losses of the rows are added in their order, so that the loss does not depend on
  *           the threads
- * Scratch   the loss of each row; backward its maximum and sum
+ * Scratch   the loss of each row; backward its maximum and sum, or with kept all weights
  */
 #include "ops/xent.h"
 
@@ -37,7 +37,9 @@ static const struct dlb_dim_def dims[DLB_XENT_DIMS] = {
                        "what becomes of the rows' losses", losses},
 };
 
-static const char *const algorithms[] = {"rows"};
+/* Backward: logits are weighed again, or weights were kept by the forward pass. */
+enum algorithm { ROWS, KEPT, ALGORITHMS };
+static const char *const algorithms[ALGORITHMS] = {[ROWS] = "rows", [KEPT] = "kept"};
 
 enum tile { TILE_BLOCK, TILE_STORE, TILES };
 enum store { STORE_CACHED = 1, STORE_STREAMED };
@@ -138,8 +140,9 @@ static void xent_enumerate(const struct dlb_problem *problem,
     int64_t classes = problem->dim[DLB_XENT_IC], last = 0;
     (void)target;
     if (problem->pass == DLB_BWD) {
-        for (int store = STORE_CACHED; store <= STORE_STREAMED; store++) {
-            c.tile[TILE_STORE] = store;
+        for (int i = 0; i < ALGORITHMS * STORE_STREAMED; i++) {
+            c.algorithm = i / STORE_STREAMED;
+            c.tile[TILE_STORE] = STORE_CACHED + i % STORE_STREAMED;
             if (!emit(context, &c))
                 return;
         }
@@ -160,7 +163,7 @@ static const char *xent_refuse(const struct dlb_problem *problem,
 {
     const int block = c->tile[TILE_BLOCK], store = c->tile[TILE_STORE];
     (void)target;
-    if (c->algorithm != 0)
+    if (c->algorithm != ROWS && c->algorithm != KEPT)
         return "no such algorithm";
     if (problem->pass == DLB_BWD) {
         if (block)
@@ -171,6 +174,8 @@ static const char *xent_refuse(const struct dlb_problem *problem,
     }
     if (block < 1 || block > problem->dim[DLB_XENT_IC])
         return "block is not a part of the classes";
+    if (c->algorithm == KEPT)
+        return "the forward pass has nothing that was kept";
     return store ? "the forward pass stores no gradients" : NULL;
 }
 
@@ -185,8 +190,8 @@ static double xent_estimate(const struct dlb_problem *problem,
                             const struct dlb_target *target,
                             const struct dlb_rates *rates, const struct dlb_candidate *c)
 {
-    static const double EXP_CYCLES = 6, MAX_CYCLES = 1, BLOCK_CYCLES = 60, GHZ = 3,
-                        FAR_GBS = 10, NEAR_GBS = 40;
+    static const double EXP_CYCLES = 6, MAX_CYCLES = 1, SCALE_CYCLES = 1,
+                        BLOCK_CYCLES = 60, GHZ = 3, FAR_GBS = 10, NEAR_GBS = 40;
     struct dlb_xent_shape s;
     dlb_xent_shape_get(problem, &s);
     const double row = (double)s.ic, elements = (double)s.mb * row;
@@ -194,7 +199,7 @@ static double xent_estimate(const struct dlb_problem *problem,
     const double bytes = sizeof(float) * elements * (s.backward ? 2 : 1);
     const bool beyond = bytes > (double)target->l3_bytes * target->threads;
     double vectors = elements / dlb_isa_lanes(target->isa);
-    double cycles = vectors * (EXP_CYCLES + (s.backward ? 0 : MAX_CYCLES));
+    double cycles = vectors * (c->algorithm == KEPT ? SCALE_CYCLES : EXP_CYCLES);
     double gbs = beyond ? rates->memory_gbs : rates->l3_gbs;
     if (gbs <= 0)
         gbs = (beyond ? FAR_GBS : NEAR_GBS) * threads;
@@ -205,7 +210,7 @@ static double xent_estimate(const struct dlb_problem *problem,
             traffic *= 1.5;
     } else {
         const double block = c->tile[TILE_BLOCK];
-        cycles += (double)s.mb * ceil(row / block) * BLOCK_CYCLES;
+        cycles += vectors * MAX_CYCLES + (double)s.mb * ceil(row / block) * BLOCK_CYCLES;
         if (sizeof(float) * block > (double)target->l1d_bytes / 2)
             cycles += vectors * MAX_CYCLES;
     }
@@ -222,10 +227,22 @@ struct xent_plan {
     float *loss, *logsum, *diff_logits;
     /* [row]: its loss; backward the row's maximum, then its sum */
     float *row;
+    float *weights; /* those of softmax, as logits; NULL unless kept */
 };
 
 /* Without a candidate's choice: a quarter of a usual first-level cache. */
 enum { BIND_BLOCK = 2048 };
+
+/* What the forward pass leaves of a row.  A sum of 0 is that of -inf alone. */
+static void keep_row(const struct xent_plan *p, int64_t n)
+{
+    const int64_t at = n * p->s.ic;
+    float *maximum = &p->row[2 * n], *sum = maximum + 1;
+    p->kernels->statistics(p->logits + at, p->s.ic, BIND_BLOCK, maximum, sum);
+    if (p->weights)
+        p->kernels->weigh(p->logits + at, p->s.ic, *maximum, *sum == 0 ? NAN : 1 / *sum,
+                          p->weights + at, false);
+}
 
 static enum dlb_status xent_bind(struct dlb_plan *plan, void *const *tensor,
                                  const struct dlb_team *team, struct dlb_error *error)
@@ -245,8 +262,7 @@ static enum dlb_status xent_bind(struct dlb_plan *plan, void *const *tensor,
     dlb_share(p->s.mb, team->rank, team->size, &begin, &end);
     for (int64_t n = begin; n < end; n++) {
         if (p->s.backward)
-            p->kernels->statistics(p->logits + n * p->s.ic, p->s.ic, BIND_BLOCK,
-                                   &p->row[2 * n], &p->row[2 * n + 1]);
+            keep_row(p, n);
         else
             p->row[n] = 0;
     }
@@ -261,21 +277,58 @@ static void run_forward(const struct xent_plan *p, int64_t n)
     p->kernels->statistics(logits, p->s.ic, p->block, &maximum, &sum);
     const float logarithm = logf(sum);
     p->row[n] = class < 0 ? NAN : maximum - logits[class] + logarithm;
-    if (p->logsum) /* a sum of 0 is that of -inf alone */
+    if (p->logsum)
         p->logsum[n] = sum == 0 ? NAN : maximum + logarithm;
 }
 
-static void run_backward(const struct xent_plan *p, int64_t n)
+static void weigh_row(const struct xent_plan *p, int64_t n, float scale)
 {
-    const float *logits = p->logits + n * p->s.ic;
+    const float maximum = p->row[2 * n], sum = p->row[2 * n + 1];
+    p->kernels->weigh(p->logits + n * p->s.ic, p->s.ic, maximum,
+                      sum == 0 ? NAN : scale / sum, p->diff_logits + n * p->s.ic,
+                      p->stream);
+}
+
+/* Less 1 at the label. */
+static void finish_row(const struct xent_plan *p, int64_t n, float scale)
+{
     float *gradient = p->diff_logits + n * p->s.ic;
     const int64_t class = dlb_xent_class(&p->s, p->labels[n]);
-    const float maximum = p->row[2 * n], sum = p->row[2 * n + 1];
-    const float scale = *p->diff_loss * p->s.weight;
-    const float factor = class < 0 || sum == 0 ? NAN : scale / sum;
-    p->kernels->weigh(logits, p->s.ic, maximum, factor, gradient, p->stream);
     if (class >= 0)
         gradient[class] -= scale;
+    for (int64_t c = 0; class < 0 && c < p->s.ic; c++)
+        gradient[c] = NAN;
+}
+
+/* Short rows together, as many as stay in the first-level cache. */
+static void run_backward(const struct xent_plan *p, int64_t begin, int64_t end)
+{
+    const int64_t together = p->weights ? dlb_max(1, BIND_BLOCK / p->s.ic) : 1;
+    const float scale = *p->diff_loss * p->s.weight;
+    for (int64_t n = begin; n < end; n += together) {
+        const int64_t next = dlb_min(end, n + together), at = n * p->s.ic;
+        if (p->weights)
+            p->kernels->scale(p->weights + at, (next - n) * p->s.ic, scale,
+                              p->diff_logits + at, p->stream);
+        else
+            weigh_row(p, n, scale);
+        for (int64_t i = n; i < next; i++)
+            finish_row(p, i, scale);
+    }
+}
+
+static void run_losses(const struct xent_plan *p, const struct dlb_team *team,
+                       int64_t begin, int64_t end)
+{
+    for (int64_t n = begin; n < end; n++)
+        run_forward(p, n);
+    dlb_team_barrier(team);
+    if (team->rank > 0)
+        return;
+    double loss = 0;
+    for (int64_t n = 0; n < p->s.mb; n++)
+        loss += p->row[n];
+    *p->loss = (float)(loss * p->s.weight);
 }
 
 static void xent_run(struct dlb_plan *plan, const struct dlb_team *team)
@@ -283,18 +336,12 @@ static void xent_run(struct dlb_plan *plan, const struct dlb_team *team)
     const struct xent_plan *p = (const struct xent_plan *)plan;
     int64_t begin, end;
     dlb_share(p->s.mb, team->rank, team->size, &begin, &end);
-    for (int64_t n = begin; n < end; n++)
-        (p->s.backward ? run_backward : run_forward)(p, n);
+    if (p->s.backward)
+        run_backward(p, begin, end);
+    else
+        run_losses(p, team, begin, end);
     if (p->stream)
         p->kernels->stream_fence();
-    if (p->s.backward)
-        return;
-    dlb_team_barrier(team);
-    double loss = 0;
-    for (int64_t n = 0; n < p->s.mb && team->rank == 0; n++)
-        loss += p->row[n];
-    if (team->rank == 0)
-        *p->loss = (float)(loss * p->s.weight);
 }
 
 static enum dlb_status xent_fetch(struct dlb_plan *plan, const struct dlb_team *team,
@@ -306,8 +353,10 @@ static enum dlb_status xent_fetch(struct dlb_plan *plan, const struct dlb_team *
 
 static void xent_release(struct dlb_plan *plan)
 {
-    dlb_free(((struct xent_plan *)plan)->row);
-    free(plan);
+    struct xent_plan *p = (struct xent_plan *)plan;
+    dlb_free(p->row);
+    dlb_free(p->weights);
+    free(p);
 }
 
 static const struct dlb_plan_class xent_class = {
@@ -340,13 +389,19 @@ static enum dlb_status xent_plan_make(const struct dlb_problem *problem,
     p->kernels = dlb_xent_kernels(target->isa);
     p->block = candidate->tile[TILE_BLOCK];
     p->stream = candidate->tile[TILE_STORE] == STORE_STREAMED;
-    p->plan.workspace_bytes = (size_t)p->s.mb * (p->s.backward ? 2 : 1) * sizeof *p->row;
-    p->row = dlb_alloc(p->plan.workspace_bytes);
-    if (!p->row) {
+    const size_t row = (size_t)p->s.mb * (p->s.backward ? 2 : 1) * sizeof *p->row;
+    const size_t weights = candidate->algorithm == KEPT
+                               ? (size_t)(p->s.mb * p->s.ic) * sizeof *p->weights
+                               : 0;
+    p->row = dlb_alloc(row);
+    p->weights = weights ? dlb_alloc(weights) : NULL;
+    p->plan.workspace_bytes = row + weights;
+    if (!p->row || (weights && !p->weights)) {
         xent_release(&p->plan);
-        return dlb_fail(error, DLB_NOMEM,
-                        "No memory for the losses of %lld rows; take a smaller problem.",
-                        (long long)p->s.mb);
+        return dlb_fail(
+            error, DLB_NOMEM,
+            "No memory for what is kept of %lld rows; take a smaller problem.",
+            (long long)p->s.mb);
     }
     p->plan.threads = target->threads;
     p->plan.fetches_kept = true;
@@ -365,7 +420,7 @@ const struct dlb_op dlb_op_xent = {
     .dims = dims,
     .dims_n = DLB_XENT_DIMS,
     .algorithms = algorithms,
-    .algorithms_n = sizeof algorithms / sizeof *algorithms,
+    .algorithms_n = ALGORITHMS,
     .tiles = tiles,
     .tiles_n = TILES,
     .passes = 1u << DLB_FWD | 1u << DLB_FWD_TRAIN | 1u << DLB_BWD,

@@ -100,53 +100,70 @@ static void statistics(const float *x, int64_t n, int64_t block, float *maximum,
     *sum = total;
 }
 
-static void weigh_some(const float *x, int n, vec top, vec factor, float *to)
+/* to = factor * exp(x - top), or factor * x without exp, of MANY vectors and of fewer lanes. */
+DLB_INLINE void weigh_many(const float *x, vec top, vec factor, float *to, bool with_exp,
+                           bool stream)
 {
-    v_store_n(to, v_mul(factor, v_exp_fast(v_sub(v_load_n(x, n), top))), n);
-}
-
-DLB_INLINE int64_t weigh_groups(const float *x, int64_t n, vec top, vec factor, float *to,
-                                bool stream)
-{
-    int64_t i = 0;
-    for (; i + GROUP <= n; i += GROUP) {
-        vec e[V_EXP_MANY];
-        DLB_UNROLL
-        for (int k = 0; k < MANY; k++)
-            e[k] = v_sub(v_loadu(x + i + k * VLEN), top);
+    vec e[V_EXP_MANY];
+    DLB_UNROLL
+    for (int k = 0; k < MANY; k++)
+        e[k] = with_exp ? v_sub(v_loadu(x + k * VLEN), top) : v_loadu(x + k * VLEN);
+    if (with_exp)
         v_exp_fast_many(e, MANY);
-        DLB_UNROLL
-        for (int k = 0; k < MANY; k++) {
-            if (stream)
-                v_stream(to + i + k * VLEN, v_mul(factor, e[k]));
-            else
-                v_storeu(to + i + k * VLEN, v_mul(factor, e[k]));
-        }
+    DLB_UNROLL
+    for (int k = 0; k < MANY; k++) {
+        if (stream)
+            v_stream(to + k * VLEN, v_mul(factor, e[k]));
+        else
+            v_storeu(to + k * VLEN, v_mul(factor, e[k]));
     }
-    return i;
 }
 
-static void weigh(const float *x, int64_t n, float maximum, float factor, float *to,
-                  bool stream)
+DLB_INLINE void weigh_some(const float *x, int n, vec top, vec factor, float *to,
+                           bool with_exp)
 {
-    const vec top = v_set1(maximum), by = v_set1(factor);
+    vec e = v_load_n(x, n);
+    v_store_n(to, v_mul(factor, with_exp ? v_exp_fast(v_sub(e, top)) : e), n);
+}
+
+DLB_INLINE void weigh_row(const float *x, int64_t n, vec top, vec factor, float *to,
+                          bool with_exp, bool stream)
+{
     int64_t i = 0;
     if (stream) {
         const int off = (int)((uintptr_t)to / sizeof *to % VLEN);
         const int64_t head = off ? VLEN - off : 0;
         i = head < n ? head : n;
-        weigh_some(x, (int)i, top, by, to);
-        i += weigh_groups(x + i, n - i, top, by, to + i, true);
-    } else {
-        i = weigh_groups(x, n, top, by, to, false);
+        weigh_some(x, (int)i, top, factor, to, with_exp);
     }
+    for (; i + GROUP <= n; i += GROUP)
+        weigh_many(x + i, top, factor, to + i, with_exp, stream);
     for (; i < n; i += VLEN)
-        weigh_some(x + i, (int)(n - i < VLEN ? n - i : VLEN), top, by, to + i);
+        weigh_some(x + i, (int)(n - i < VLEN ? n - i : VLEN), top, factor, to + i,
+                   with_exp);
+}
+
+static void weigh(const float *x, int64_t n, float maximum, float factor, float *to,
+                  bool stream)
+{
+    if (stream)
+        weigh_row(x, n, v_set1(maximum), v_set1(factor), to, true, true);
+    else
+        weigh_row(x, n, v_set1(maximum), v_set1(factor), to, true, false);
+}
+
+static void scale(const float *p, int64_t n, float factor, float *to, bool stream)
+{
+    if (stream)
+        weigh_row(p, n, v_zero(), v_set1(factor), to, false, true);
+    else
+        weigh_row(p, n, v_zero(), v_set1(factor), to, false, false);
 }
 
 extern const struct dlb_xent_kernels DLB_NAME(dlb_xent);
 const struct dlb_xent_kernels DLB_NAME(dlb_xent) = {
     .statistics = statistics,
     .weigh = weigh,
+    .scale = scale,
     .stream_fence = v_stream_fence,
 };

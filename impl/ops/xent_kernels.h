@@ -16,6 +16,9 @@ struct dlb_xent_kernels {
     void (*weigh)(const float *x, int64_t n, float maximum, float factor, float *to,
                   bool stream);
 
+    /* to = factor * p[0 … n), stored as by weigh */
+    void (*scale)(const float *p, int64_t n, float factor, float *to, bool stream);
+
     /* Makes a thread's streamed stores visible to the others; call it once after them. */
     void (*stream_fence)(void);
 };
