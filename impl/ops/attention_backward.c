@@ -189,23 +189,22 @@ static void pack_rows(const struct backward_plan *p, const struct queries *queri
     }
 }
 
-/* What the forward pass kept of a panel's rows, and e.  True when one sees no key. */
+/* What the forward pass kept of a panel's rows, and e.  True when one sees no key.  row:
+ * offsets of the lanes' rows of dst. */
 static bool panel_statistics(const struct backward_plan *p, int64_t head,
-                             struct panel *panel)
+                             const int64_t *row, struct panel *panel)
 {
     const struct dlb_attention_lanes *lanes = &panel->lanes;
-    const int64_t dv = p->s.dv;
     bool exclusive = false;
     for (int64_t lane = 0; lane < lanes->width; lane++) {
-        const int64_t row = dlb_min(lanes->begin + lane, lanes->end - 1);
-        const float *kept = p->statistics + (head * p->work.rows + row) * 2;
-        const int64_t at = dlb_attention_row(&p->s, head, row) * dv;
+        const int64_t number = dlb_min(lanes->begin + lane, lanes->end - 1);
+        const float *kept = p->statistics + (head * p->work.rows + number) * 2;
         const bool blind = kept[1] == 0;
         panel->maximum[lane] = blind ? FLT_MAX : kept[0];
         panel->weight[lane] = blind ? 0 : 1 / kept[1];
-        panel->mean[lane] = p->kernels->dot(p->dst + at, p->diff_dst + at, dv);
         exclusive = exclusive || blind;
     }
+    p->kernels->dots(p->dst, p->diff_dst, row, lanes->width, p->s.dv, panel->mean);
     return exclusive;
 }
 
@@ -235,7 +234,7 @@ static void panel_start(const struct backward_plan *p, struct queries *queries,
     p->panels->gather(&(struct dlb_attention_rows){(float *)p->diff_dst, offset, s->dv,
                                                    panel->diff, width},
                       1);
-    queries->exclusive |= panel_statistics(p, queries->head, panel);
+    queries->exclusive |= panel_statistics(p, queries->head, offset, panel);
     queries->finite =
         queries->finite && (s->mask == DLB_ATTENTION_NONE ||
                             (p->panels->finite(panel->q, width, s->d, width) &&

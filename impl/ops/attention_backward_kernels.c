@@ -22,6 +22,8 @@
 
 /* Exponentials that are worked on together: what the registers hold. */
 enum { EXP_VECTORS = VREGS / 4 };
+/* Rows are fetched so many ahead. */
+enum { ROWS_AHEAD = 4 };
 
 DLB_INLINE void weigh_keys(float *s, float *ds, const struct dlb_attention_weights *g,
                            int keys, int nv)
@@ -68,15 +70,25 @@ static void pack(const struct dlb_attention_rows *g, int64_t rows, float scale)
     }
 }
 
-static float dot(const float *a, const float *b, int64_t n)
+static void dots(const float *a, const float *b, const int64_t *row, int64_t rows,
+                 int64_t n, float *product)
 {
-    vec sum = v_zero();
-    int64_t c = 0;
-    for (; c + VLEN <= n; c += VLEN)
-        sum = v_fma(v_loadu(a + c), v_loadu(b + c), sum);
-    if (c < n)
-        sum = v_fma(v_load_n(a + c, (int)(n - c)), v_load_n(b + c, (int)(n - c)), sum);
-    return v_sum(sum);
+    for (int64_t r = 0; r < rows; r++) {
+        const float *x = a + row[r], *y = b + row[r];
+        const int64_t ahead =
+            row[r + ROWS_AHEAD < rows ? r + ROWS_AHEAD : rows - 1] - row[r];
+        vec sum = v_zero();
+        int64_t c = 0;
+        for (; c + VLEN <= n; c += VLEN) {
+            v_prefetch(x + ahead + c);
+            v_prefetch(y + ahead + c);
+            sum = v_fma(v_loadu(x + c), v_loadu(y + c), sum);
+        }
+        if (c < n)
+            sum =
+                v_fma(v_load_n(x + c, (int)(n - c)), v_load_n(y + c, (int)(n - c)), sum);
+        product[r] = v_sum(sum);
+    }
 }
 
 /* clang-format off */
@@ -97,5 +109,5 @@ const struct dlb_attention_backward_kernels DLB_NAME(dlb_attention_backward) = {
     .lanes = VLEN,
     .weights = {WIDTHS(WIDTH_ENTRY)},
     .pack = pack,
-    .dot = dot,
+    .dots = dots,
 };

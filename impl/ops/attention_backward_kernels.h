@@ -30,8 +30,9 @@ struct dlb_attention_backward_kernels {
      * panel is aligned to a vector, width a multiple of the vector's length. */
     void (*pack)(const struct dlb_attention_rows *call, int64_t rows, float scale);
 
-    /* sum of a[c] b[c], c < n */
-    float (*dot)(const float *a, const float *b, int64_t n);
+    /* product[r] = sum over c of a[row[r] + c] b[row[r] + c], r < rows, c < n */
+    void (*dots)(const float *a, const float *b, const int64_t *row, int64_t rows,
+                 int64_t n, float *product);
 };
 
 /* The kernels of a usable ISA. */

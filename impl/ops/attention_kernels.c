@@ -29,6 +29,8 @@
 
 /* So many rows of K share a pointer: an address reaches p, p + ld and p + 2*ld. */
 enum { ROWS_PER_POINTER = 3, NV_MAX = DLB_ATTENTION_NV };
+/* Rows are fetched so many ahead: they lie too far apart for the processor to foresee. */
+enum { ROWS_AHEAD = 8 };
 /* Exponentials that are worked on together: what the registers hold. */
 enum { EXP_VECTORS = VREGS / 4 };
 enum { POINTERS = (DLB_ATTENTION_MR + ROWS_PER_POINTER - 1) / ROWS_PER_POINTER };
@@ -192,6 +194,10 @@ static void gather(const struct dlb_attention_rows *g, float scale)
             vec tile[VLEN];
             int n = (int)(g->n - k < VLEN ? g->n - k : VLEN);
             float *panel = g->panel + k * g->width + lane;
+            if (lane + VLEN < g->width)
+                DLB_UNROLL
+            for (int i = 0; i < VLEN; i++)
+                v_prefetch(g->base + g->row[lane + VLEN + i] + k);
             DLB_UNROLL
             for (int i = 0; i < VLEN; i++) {
                 const float *row = g->base + g->row[lane + i] + k;
@@ -237,8 +243,10 @@ static void copy(float *to, int64_t to_ld, const float *from, int64_t from_ld,
 {
     for (int64_t i = 0; i < rows; i++, to += to_ld, from += from_ld) {
         int64_t k = 0;
-        for (; k + VLEN <= n; k += VLEN)
+        for (; k + VLEN <= n; k += VLEN) {
+            v_prefetch(from + ROWS_AHEAD * from_ld + k);
             v_storeu(to + k, v_loadu(from + k));
+        }
         if (k < n)
             v_store_n(to + k, v_load_n(from + k, (int)(n - k)), (int)(n - k));
     }
