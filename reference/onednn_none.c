@@ -73,3 +73,11 @@ enum dlb_status dlb_linear_onednn(const struct dlb_problem *problem, enum dlb_is
     (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
     return missing(error);
 }
+
+enum dlb_status dlb_pooling_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                   int threads, int formulation, struct dlb_plan **plan,
+                                   struct dlb_error *error)
+{
+    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
+    return missing(error);
+}

@@ -35,4 +35,8 @@ enum dlb_status dlb_linear_onednn(const struct dlb_problem *problem, enum dlb_is
                                   int threads, int formulation, struct dlb_plan **plan,
                                   struct dlb_error *error);
 
+enum dlb_status dlb_pooling_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                   int threads, int formulation, struct dlb_plan **plan,
+                                   struct dlb_error *error);
+
 #endif

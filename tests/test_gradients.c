@@ -19,6 +19,9 @@ static const struct {
     const char *op, *shape;
 } shapes[] = {
     {"linear", "mb3ic5oc7bias1"},
+    {"pooling", "mb2ic3ih5iw6kh3kw2sh2sw1ph1pw1"},
+    {"pooling", "mb1ic2ih6kh3sh2ph1alg-avg"},
+    {"pooling", "mb1ic3ih4iw5kh2kw3ph1pw2alg-avgp"},
 };
 
 static bool has_backward(const struct dlb_op *op)
