@@ -73,7 +73,7 @@ struct dlb_reference {
 
 extern const struct dlb_reference dlb_reference_conv, dlb_reference_lstm,
     dlb_reference_gru, dlb_reference_attention, dlb_reference_batchnorm,
-    dlb_reference_linear, dlb_reference_pooling;
+    dlb_reference_linear, dlb_reference_pooling, dlb_reference_sgd, dlb_reference_adam;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the
  * build. */

@@ -30,6 +30,8 @@ static const struct {
     {"batchnorm", "mb2ic5ih3relu1"},
     {"linear", "mb5ic7oc11bias1"},
     {"pooling", "mb2ic5ih7kh3sh2ph1"},
+    {"sgd", "n37decay1"},
+    {"adam", "n37t3decay1"},
 };
 
 static const char *shape_of(const struct dlb_operator *entry)

@@ -303,12 +303,15 @@ static double zeros_of(const struct dlb_expected *expected,
     for (int t = 0; t < expected->tensors; t++) {
         if (expected->tensor[t].role != DLB_OUTPUT)
             continue;
+        const struct dlb_op *op = expected->op;
+        int64_t unreached = op->unreached ? op->unreached(&expected->problem, t) : 0;
         int64_t n = dlb_tensor_elements(&expected->tensor[t]);
         for (int64_t i = 0; i < n; i++)
             zeros += fill->value[t][i] == 0;
-        elements += n;
+        zeros -= unreached;
+        elements += n - unreached;
     }
-    return (double)zeros / (double)elements;
+    return elements ? (double)zeros / (double)elements : 1;
 }
 
 /* plan NULL: the plain definition is the referee. */

@@ -22,7 +22,7 @@ struct dlb_expected {
     int tensors;
     struct dlb_tensor tensor[DLB_TENSORS_MAX];
     struct dlb_expected_fill fill[DLB_FILL_KINDS];
-    double zeros; /* share of zeros in the fill that has fewest */
+    double zeros; /* share of zeros in the fill that has fewest, among what is reached */
 };
 
 /* Whether the problem has this fill: every one has the dense, some have no exact one. */

@@ -55,8 +55,9 @@ void dlb_expected_release(struct dlb_expected *expected);
  * timed (on a mismatch: with the fill that showed it).  A mismatch, also one that names
  * a guard, is an outcome; a status other than DLB_OK means that nothing was found out.
  *
- * mistrusted: more than 30 % of the expected elements are zero in both fills.  (Behind a
- * ReLU the dense fill has half zeros by nature; the exact fill leans to the positive.)
+ * mistrusted: more than 30 % of the expected elements are zero in both fills, not counting
+ * those that are zero by definition (op->unreached).  (Behind a ReLU the dense fill has
+ * half zeros by nature; the exact fill leans to the positive.)
  */
 enum dlb_status dlb_verify(const struct dlb_expected *expected,
                            struct dlb_buffers *buffers, struct dlb_plan *plan,

@@ -137,6 +137,10 @@ struct dlb_op {
      * does for both. */
     int64_t (*reduction)(const struct dlb_problem *problem);
 
+    /* NULL: none; or the elements of output tensor number t that no input reaches, so that
+     * they are 0 by definition and prove nothing by it. */
+    int64_t (*unreached)(const struct dlb_problem *problem, int t);
+
     /* NULL, or the operator's own fill: elements [begin, end) of tensor number t, made
      * from dlb_hash(seed, position).  Returns false for the generic fill. */
     bool (*fill)(const struct dlb_problem *problem, int t, enum dlb_fill_kind kind,
