@@ -26,4 +26,5 @@ dlb_onednn_make_fn dlb_batchnorm_onednn;
 dlb_onednn_make_fn dlb_linear_onednn;
 dlb_onednn_make_fn dlb_xent_onednn;
 
+dlb_onednn_make_fn dlb_pooling_onednn;
 #endif
