@@ -39,11 +39,14 @@ struct dlb_outer_kernels {
     int mr_max[DLB_BRGEMM_NV + 1]; /* as brgemm's */
     dlb_outer_fn *tile[DLB_BRGEMM_NV + 1][DLB_BRGEMM_MR + 1];
 
-    /* Copies rows of width elements, ld apart, to rows to_ld apart, in order.  Of to it
-     * may write all of rows * to_ld elements; where to_ld is whole vectors and width is
-     * not, columns from width up to the end of the vector become 0. */
-    void (*pack)(const float *from, int64_t ld, int64_t rows, int64_t width, float *to,
-                 int64_t to_ld);
+    /*
+     * Copies rows of strips * width elements, ld apart, into one matrix for each strip of
+     * width columns, to_strip apart, with rows to_ld apart.  Of a matrix it may write all
+     * of rows * to_ld elements; where to_ld is whole vectors and width is not, columns
+     * from width up to the end of the vector become 0.
+     */
+    void (*pack)(const float *from, int64_t ld, int64_t rows, int64_t width,
+                 int64_t strips, float *to, int64_t to_ld, int64_t to_strip);
 
     /* to[j] = (accumulate ? to[j] : 0) + the sum of column j of rows of n elements, ld
      * apart. */

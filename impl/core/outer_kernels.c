@@ -114,26 +114,64 @@ static int64_t whole_rows(int64_t ld, int64_t rows, int64_t width, int64_t to_ld
     return both < rows ? both : rows;
 }
 
-static void pack(const float *from, int64_t ld, int64_t rows, int64_t width, float *to,
-                 int64_t to_ld)
+DLB_INLINE void pack_whole(const float *from, int64_t ld, int64_t rows, int64_t width,
+                           int64_t strips, float *to, int64_t to_ld, int64_t to_strip,
+                           int nv)
+{
+    for (int64_t row = 0; row < rows; row++, from += ld, to += to_ld) {
+        const float *f = from;
+        float *t = to;
+        for (int64_t strip = 0; strip < strips; strip++, f += width, t += to_strip)
+            DLB_UNROLL
+        for (int j = 0; j < nv; j++)
+            v_storeu(t + j * VLEN, v_loadu(f + j * VLEN));
+    }
+}
+
+static void pack_exact(const float *from, int64_t width, float *to, bool pad)
+{
+    int64_t j = 0;
+    for (; j + VLEN <= width; j += VLEN)
+        v_storeu(to + j, v_loadu(from + j));
+    if (pad)
+        v_storeu(to + j, v_load_n(from + j, (int)(width - j)));
+    else
+        for (; j < width; j++)
+            to[j] = from[j];
+}
+
+/* So many strips that a row of them is a few lines, and as many streams are written. */
+enum { PACK_STRIPS = 16 };
+
+static void pack_some(const float *from, int64_t ld, int64_t rows, int64_t width,
+                      int64_t strips, float *to, int64_t to_ld, int64_t to_strip)
 {
     bool pad = width % VLEN != 0 && to_ld % VLEN == 0;
-    int64_t row = 0, safe = pad ? 0 : whole_rows(ld, rows, width, to_ld);
+    int64_t safe = pad ? 0 : whole_rows(ld, rows, width, to_ld);
     if (width <= VLEN)
-        for (; row < safe; row++, from += ld, to += to_ld)
-            v_storeu(to, v_loadu(from));
-    for (; row < safe; row++, from += ld, to += to_ld)
-        for (int64_t j = 0; j < width; j += VLEN)
-            v_storeu(to + j, v_loadu(from + j));
-    for (; row < rows; row++, from += ld, to += to_ld) {
-        int64_t j = 0;
-        for (; j + VLEN <= width; j += VLEN)
-            v_storeu(to + j, v_loadu(from + j));
-        if (pad)
-            v_storeu(to + j, v_load_n(from + j, (int)(width - j)));
-        else
-            for (; j < width; j++)
-                to[j] = from[j];
+        pack_whole(from, ld, safe, width, strips, to, to_ld, to_strip, 1);
+    else if (width <= 2 * VLEN)
+        pack_whole(from, ld, safe, width, strips, to, to_ld, to_strip, 2);
+    else if (width <= 3 * VLEN)
+        pack_whole(from, ld, safe, width, strips, to, to_ld, to_strip, 3);
+    else if (width <= 4 * VLEN)
+        pack_whole(from, ld, safe, width, strips, to, to_ld, to_strip, 4);
+    else
+        safe = 0;
+    for (int64_t row = safe; row < rows; row++)
+        for (int64_t strip = 0; strip < strips; strip++)
+            pack_exact(from + row * ld + strip * width, width,
+                       to + row * to_ld + strip * to_strip, pad);
+}
+
+static void pack(const float *from, int64_t ld, int64_t rows, int64_t width,
+                 int64_t strips, float *to, int64_t to_ld, int64_t to_strip)
+{
+    for (int64_t strip = 0; strip < strips; strip += PACK_STRIPS) {
+        int64_t left = strips - strip;
+        pack_some(from + strip * width, ld, rows, width,
+                  left < PACK_STRIPS ? left : PACK_STRIPS, to + strip * to_strip, to_ld,
+                  to_strip);
     }
 }
 

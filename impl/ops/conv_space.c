@@ -26,7 +26,9 @@ const struct dlb_tile_def dlb_conv_tiles[DLB_CONV_TILES] = {
                           "output pixels (bwd_weights: input channels) in a register "
                           "tile, at most"},
     [DLB_CONV_TILE_NR] = {"nr", NULL, "output channels in a register tile"},
-    [DLB_CONV_TILE_KC] = {"kc", NULL, "input channels in one pass over the taps"},
+    [DLB_CONV_TILE_KC] =
+        {"kc", NULL,
+         "input channels in one pass over the taps (bwd_weights: packed at a time)"},
     [DLB_CONV_TILE_ROWS] = {"rows", NULL,
                             "output rows (gemm-1x1: strips of mr pixels) in a block"},
     [DLB_CONV_TILE_ORDER] = {"order", orders,

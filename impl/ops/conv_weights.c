@@ -8,8 +8,8 @@
  *           panel for each nr output channels of a group, [kw][strip of mr ic][kh][mr][nr],
  *           brought into goihw by fetch
  * Units     elements; a row is one row of diff_dst of one image
- * Tiles     mr input channels x nr output channels in registers; rows a block; what is
- *           packed; split over threads; streaming stores where a sum is written once
+ * Tiles     mr input channels x nr output channels in registers; rows a block; kc input
+ *           channels of it at a time; what is packed; split over threads; streaming stores where a sum is written once
  * Packing   for one kw at a time, pixels whose tap lies outside the input left out: src as
  *           [strip of mr ic][row][x][mr], rows that are the stride apart side by side;
  *           diff_dst as [panel][row][x][nr].  Rows without gaps between them, packed or in
@@ -63,7 +63,7 @@ struct weights {
     bool pack_src, pack_diff, stream;
     int64_t rows, rows_block;
     struct dlb_conv_weights_grid grid;
-    int64_t strips_n;
+    int64_t strips_n, strips_block;
     struct strip *strips; /* of any group */
     int64_t panels_group, panels_n;
     struct panel *panels;
@@ -140,6 +140,27 @@ static int64_t rows_of_src(const struct weights *p, const int64_t *block)
     return piece.base + p->s.sh * piece.pitch;
 }
 
+/* Input rows c … c+rows-1 under a piece, which lie in order in both places. */
+static void pack_rows(const struct weights *p, const struct piece *piece,
+                      const struct column *column, int64_t channel, int64_t c,
+                      int64_t rows, const int64_t *strips, int64_t strip_elements,
+                      float *to)
+{
+    const struct dlb_conv_shape *s = &p->s;
+    int64_t wide = column->x[1] - column->x[0];
+    int64_t image = piece->begin / s->oh, ih = piece->begin % s->oh * s->sh - s->ph + c;
+    int64_t row = piece->base + c % s->sh * piece->pitch + c / s->sh;
+    const float *from = p->src + src_at(s, image, ih, column->in) + channel;
+    to += row * wide * p->mr;
+    for (int64_t t = strips[0], same; t < strips[1]; t = same) {
+        for (same = t; same < strips[1] && p->strips[same].mr == p->strips[t].mr;)
+            same++;
+        p->kernels->pack(from + p->strips[t].first, s->sw * s->ic, rows * wide,
+                         p->strips[t].mr, same - t, to + (t - strips[0]) * strip_elements,
+                         p->mr, strip_elements);
+    }
+}
+
 static void pack_src(const struct weights *p, const int64_t *block,
                      const struct column *column, int64_t group, const int64_t *strips,
                      float *to)
@@ -147,19 +168,17 @@ static void pack_src(const struct weights *p, const int64_t *block,
     const struct dlb_conv_shape *s = &p->s;
     int64_t wide = column->x[1] - column->x[0];
     int64_t strip_elements = rows_of_src(p, block) * wide * p->mr;
+    bool dense = s->sh == 1 && wide * s->sw == s->iw;
     struct piece piece = first_piece(p, block);
     for (; piece.begin < block[1]; piece = next_piece(p, block, piece)) {
-        int64_t image = piece.begin / s->oh, first = piece.begin % s->oh * s->sh - s->ph;
-        for (int64_t c = 0; c < s->sh * piece.pitch; c++) {
-            if (first + c < 0 || first + c >= s->ih || !row_is_used(s, &piece, c))
-                continue;
-            int64_t row = piece.base + c % s->sh * piece.pitch + c / s->sh;
-            const float *from =
-                p->src + src_at(s, image, first + c, column->in) + group * s->icg;
-            for (int64_t t = strips[0]; t < strips[1]; t++)
-                p->kernels->pack(
-                    from + p->strips[t].first, s->sw * s->ic, wide, p->strips[t].mr,
-                    to + (t - strips[0]) * strip_elements + row * wide * p->mr, p->mr);
+        int64_t above = s->ph - piece.begin % s->oh * s->sh;
+        int64_t end = dlb_min(s->sh * piece.pitch, s->ih + above);
+        for (int64_t c = dlb_max(0, above); c < end;) {
+            int64_t rows = dense ? end - c : 1;
+            if (row_is_used(s, &piece, c))
+                pack_rows(p, &piece, column, group * s->icg, c, rows, strips,
+                          strip_elements, to);
+            c += rows;
         }
     }
 }
@@ -168,15 +187,19 @@ static void pack_diff(const struct weights *p, const int64_t *block,
                       const struct column *column, const int64_t *panels, float *to)
 {
     const struct dlb_conv_shape *s = &p->s;
-    int64_t wide = column->x[1] - column->x[0];
-    for (int64_t r = block[0]; r < block[1]; r++)
-        for (int64_t i = panels[0]; i < panels[1]; i++)
-            p->kernels->pack(
-                p->diff + (r * s->ow + column->x[0]) * s->oc + p->panels[i].channel,
-                s->oc, wide, p->panels[i].n,
-                to + ((i - panels[0]) * (block[1] - block[0]) + (r - block[0])) * wide *
-                         p->width,
-                p->width);
+    int64_t wide = column->x[1] - column->x[0], height = block[1] - block[0];
+    int64_t rows = wide == s->ow ? height : 1;
+    const struct panel *last = &p->panels[panels[1] - 1];
+    int64_t full = panels[1] - panels[0] - (last->n < p->width);
+    int64_t channel = p->panels[panels[0]].channel, panel = height * wide * p->width;
+    for (int64_t r = block[0]; r < block[1]; r += rows, to += rows * wide * p->width) {
+        const float *from = p->diff + (r * s->ow + column->x[0]) * s->oc;
+        p->kernels->pack(from + channel, s->oc, rows * wide, p->width, full, to, p->width,
+                         panel);
+        if (last->n < p->width)
+            p->kernels->pack(from + last->channel, s->oc, rows * wide, last->n, 1,
+                             to + full * panel, p->width, panel);
+    }
 }
 
 static int64_t lda(const struct weights *p)
@@ -256,8 +279,8 @@ static void run_tile(const struct weights *p, const struct area *area,
     }
 }
 
-/* One kw of a block: strips and panels of one group. */
-static void run_column(const struct weights *p, const struct area *area,
+/* One kw of a block: panels of one group, and strips that are packed together. */
+static void run_strips(const struct weights *p, const struct area *area,
                        const int64_t *block, const struct column *column,
                        const int64_t *panels, const int64_t *strips, float *sums,
                        bool first)
@@ -269,8 +292,6 @@ static void run_column(const struct weights *p, const struct area *area,
                              .b = p->pack_diff ? area->b : p->diff,
                              .lda = lda(p),
                              .ldb = ldb(p)};
-    for (int64_t kh = 0; kh < s->kh; kh++)
-        make_runs(p, block, column, kh, &area->runs[kh]);
     if (p->pack_src)
         pack_src(p, block, column, group, strips, area->a);
     for (int64_t i = panels[0]; i < panels[1]; i++) {
@@ -306,7 +327,12 @@ static void run_block(const struct weights *p, const struct area *area,
                 pack_diff(p, block, &column, some, area->b);
                 memcpy(packed, column.x, sizeof packed);
             }
-            run_column(p, area, block, &column, some, strips, sums, first);
+            for (int64_t kh = 0; kh < s->kh; kh++)
+                make_runs(p, block, &column, kh, &area->runs[kh]);
+            for (int64_t t = strips[0]; t < strips[1]; t += p->strips_block)
+                run_strips(p, area, block, &column, some,
+                           (int64_t[]){t, dlb_min(strips[1], t + p->strips_block)}, sums,
+                           first);
         }
         i = some[1];
     }
@@ -497,6 +523,7 @@ enum dlb_status dlb_conv_weights_make(const struct dlb_problem *problem,
     p->rows = s->mb * s->oh;
     p->rows_block = tile[DLB_CONV_TILE_ROWS];
     p->strips_n = dlb_div_up(s->icg, p->mr);
+    p->strips_block = dlb_conv_weights_strips(tile);
     p->panels_group = dlb_div_up(s->ocg, p->width);
     p->panels_n = s->g * p->panels_group;
     p->grid = dlb_conv_weights_grid_make(tile[DLB_CONV_TILE_SPLIT], target->threads,

@@ -24,7 +24,13 @@ int dlb_conv_weights_share(const struct dlb_conv_weights_grid *grid, int rank,
                            int64_t rows_n, int64_t panels_n, int64_t strips_n,
                            int64_t *rows, int64_t *panels, int64_t *strips);
 
-/* Elements that one thread packs of a block of rows: of src, and of diff_dst. */
+/* Strips of mr that make kc input channels. */
+static inline int64_t dlb_conv_weights_strips(const int *tile)
+{
+    return dlb_div_up(tile[DLB_CONV_TILE_KC], tile[DLB_CONV_TILE_MR]);
+}
+
+/* Elements that one thread packs of a block of rows at a time: of src, and of diff_dst. */
 void dlb_conv_weights_packed(const struct dlb_conv_shape *shape,
                              const struct dlb_target *target,
                              const struct dlb_candidate *candidate, int64_t *src,

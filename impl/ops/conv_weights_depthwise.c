@@ -253,7 +253,7 @@ const char *dlb_conv_weights_depthwise_refuse(const struct dlb_conv_shape *s,
         return "nr is not one or two vectors";
     if (nv > 1 && nv * lanes > s->oc)
         return "register tile exceeds the channels";
-    if (tile[DLB_CONV_TILE_MR] != 1 || tile[DLB_CONV_TILE_PACK])
+    if (tile[DLB_CONV_TILE_MR] != 1 || tile[DLB_CONV_TILE_PACK] || tile[DLB_CONV_TILE_KC])
         return "tile does not apply to depthwise";
     if (tile[DLB_CONV_TILE_SPLIT] == DLB_CONV_SPLIT_IC)
         return "a group's one channel is not split";

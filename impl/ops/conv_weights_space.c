@@ -98,7 +98,8 @@ void dlb_conv_weights_packed(const struct dlb_conv_shape *s,
 {
     struct work work = work_make(s, target, c);
     int64_t rows = c->tile[DLB_CONV_TILE_ROWS];
-    int64_t strips = dlb_div_up(work.strips, dlb_max(1, work.grid.strips));
+    int64_t strips = dlb_min(dlb_conv_weights_strips(c->tile),
+                             dlb_div_up(work.strips, dlb_max(1, work.grid.strips)));
     int64_t panels =
         dlb_min(work.panels_group, dlb_div_up(work.panels, dlb_max(1, work.grid.panels)));
     /* A block of rows that begins in the last one of an image meets the most images. */
@@ -144,6 +145,24 @@ static void emit_splits(struct visit *v, struct dlb_candidate *c)
         }
 }
 
+/* Nothing packed, then each kind; src also in parts that take a third of L2. */
+static void emit_packs(struct visit *v, struct dlb_candidate *c)
+{
+    const struct dlb_conv_shape *s = v->s;
+    int *tile = c->tile;
+    double part = (double)v->target->l2_bytes / 3 /
+                  (sizeof(float) * (double)s->ow * tile[DLB_CONV_TILE_ROWS]);
+    int64_t strips = dlb_max(1, (int64_t)part / tile[DLB_CONV_TILE_MR]);
+    int64_t kc[2] = {s->icg, strips * tile[DLB_CONV_TILE_MR]};
+    for (int pack = DLB_CONV_PACK_NONE; pack <= DLB_CONV_PACK_BOTH; pack++)
+        for (int i = 0; i < 2; i++) {
+            tile[DLB_CONV_TILE_PACK] = pack;
+            tile[DLB_CONV_TILE_KC] = (int)kc[i];
+            if (i == 0 || (packs_src(c) && kc[1] < s->icg))
+                emit_splits(v, c);
+        }
+}
+
 /* Blocks whose panel of diff_dst takes half of L1, that take half of L2 and twice it, an
  * image, and all rows. */
 static void emit_rows(struct visit *v, struct dlb_candidate *c)
@@ -168,11 +187,8 @@ static void emit_rows(struct visit *v, struct dlb_candidate *c)
         for (int k = 0; k < i; k++)
             again |= tried[k] == tried[i];
         c->tile[DLB_CONV_TILE_ROWS] = (int)tried[i];
-        for (int pack = DLB_CONV_PACK_NONE; !again && pack <= DLB_CONV_PACK_BOTH;
-             pack++) {
-            c->tile[DLB_CONV_TILE_PACK] = pack;
-            emit_splits(v, c);
-        }
+        if (!again)
+            emit_packs(v, c);
     }
 }
 
@@ -234,6 +250,9 @@ static const char *refuse_tile(const struct dlb_conv_shape *s,
         return "no such kind of packing";
     if (!packs_diff(c) && s->ocg % kernels->lanes)
         return "channels of a group are not whole vectors: diff_dst must be packed";
+    int kc = tile[DLB_CONV_TILE_KC];
+    if (kc < 1 || kc > s->icg || (kc < s->icg && (!packs_src(c) || kc % mr)))
+        return "kc is not a part of the input channels to be packed";
     if (tile[DLB_CONV_TILE_ROWS] > 1 &&
         packed_bytes(s, target, c) > 4 * (double)target->l2_bytes)
         return "packed block exceeds the second-level cache";
@@ -274,8 +293,7 @@ static const char *weights_refuse(const struct dlb_problem *problem,
     if (tile[DLB_CONV_TILE_MR] < 1 || tile[DLB_CONV_TILE_NR] < 1 ||
         tile[DLB_CONV_TILE_ROWS] < 1)
         return "a tile is missing";
-    if (tile[DLB_CONV_TILE_KC] || tile[DLB_CONV_TILE_ORDER] ||
-        tile[DLB_CONV_TILE_PREFETCH])
+    if (tile[DLB_CONV_TILE_ORDER] || tile[DLB_CONV_TILE_PREFETCH])
         return "tile does not apply to backward weights";
     if (tile[DLB_CONV_TILE_SPLIT] < DLB_CONV_SPLIT_ROWS ||
         tile[DLB_CONV_TILE_SPLIT] > DLB_CONV_SPLIT_IC)
@@ -378,6 +396,9 @@ static double weights_estimate(const struct dlb_problem *problem,
                          ? dlb_conv_weights_depthwise_cycles(&s, target, c)
                          : direct_cycles(&s, target, c, &work);
     double block = (src + diff) / (double)work.rows * tile[DLB_CONV_TILE_ROWS];
+    if (tile[DLB_CONV_TILE_KC])
+        block -= src / (double)work.rows * tile[DLB_CONV_TILE_ROWS] *
+                 (1 - (double)tile[DLB_CONV_TILE_KC] / (double)s.icg);
     bool near = block <= (double)target->l2_bytes;
     bool stream = tile[DLB_CONV_TILE_STREAM] == DLB_CONV_STREAM_ON;
     /* The sums once a block and once more for each copy; the operands, a block that L2
