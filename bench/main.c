@@ -2,12 +2,14 @@
  * The only place that prints errors and exits.
  */
 #include "exit.h"
+#include "judge/history.h"
 #include "machine/topology.h"
 #include "measure/checkup.h"
 #include "measure/session.h"
 #include "ops.h"
 #include "options.h"
 #include "record/columns.h"
+#include "record/export.h"
 #include "suite/suite.h"
 
 #include <errno.h>
@@ -157,6 +159,28 @@ static int list(const struct dlb_options *options)
     return DLB_EXIT_USAGE;
 }
 
+static int history(const struct dlb_options *options)
+{
+    struct dlb_error error = {0};
+    struct dlb_history history;
+    enum dlb_status status =
+        dlb_history_make(options->words, options->words_n, &history, &error);
+    if (!status)
+        status = dlb_history_print(&history, options->format ? options->format : "text",
+                                   stdout, &error);
+    dlb_history_release(&history);
+    return status ? fail(&error, DLB_EXIT_USAGE) : DLB_EXIT_OK;
+}
+
+static int export(const struct dlb_options *options)
+{
+    struct dlb_error error = {0};
+    if (dlb_export_write(options->words[0], options->words + 1, options->words_n - 1,
+                         &error))
+        return fail(&error, DLB_EXIT_USAGE);
+    return DLB_EXIT_OK;
+}
+
 static int run_command(const struct dlb_options *options, int argc, char **argv)
 {
     switch (options->command) {
@@ -167,6 +191,10 @@ static int run_command(const struct dlb_options *options, int argc, char **argv)
         return with_topology(options);
     case DLB_COMMAND_LIST:
         return list(options);
+    case DLB_COMMAND_HISTORY:
+        return history(options);
+    case DLB_COMMAND_EXPORT:
+        return export(options);
     case DLB_COMMAND_HELP:
         dlb_options_help(stdout);
         return DLB_EXIT_OK;

@@ -24,6 +24,7 @@ enum {
     DOCTOR = 1 << DLB_COMMAND_DOCTOR,
     TOPOLOGY = 1 << DLB_COMMAND_TOPOLOGY,
     LIST = 1 << DLB_COMMAND_LIST,
+    HISTORY = 1 << DLB_COMMAND_HISTORY,
     ALL = ~0
 };
 
@@ -42,6 +43,7 @@ static const char *const passes[] = {"fwd", "fwd_train", "bwd_data", "bwd_weight
 static const char *const impls[] = {"native", "onednn", "naive", NULL};
 static const char *const accuracies[] = {"exact", "winograd", NULL};
 static const char *const cache_states[] = {"hot", "cold", NULL};
+static const char *const formats[] = {"text", "md", "csv", "json", NULL};
 static const char *const topics[] = {"ops",     "suites",           "tiles", "isa",
                                      "columns", "columns-markdown", NULL};
 
@@ -104,6 +106,8 @@ static const struct option table[] = {
      TEXT, AT(resume), BENCH, false, NULL},
     {NULL, "export", "KIND=FILE", "also write the results in another tool's format",
      EXPORT, AT(export_to), BENCH, false, NULL},
+    {NULL, "format", "NAME", "of the report: text (default), md, csv or json", WORD,
+     AT(format), HISTORY, false, formats},
     {NULL, "quiet", NULL, "results only, no progress", FLAG, AT(quiet), ALL, false, NULL},
     {"About", "help", NULL, "this text", COMMAND, DLB_COMMAND_HELP, ALL, false, NULL},
     {NULL, "version", NULL, "versions of dlbench and of oneDNN", COMMAND,
@@ -116,14 +120,24 @@ static const struct command {
     const char *name, *words, *help;
     enum dlb_command command;
     const char *const *topics; /* what one word after the command may be */
+    int words_min;             /* above 0: so many words of the user's or more */
 } commands[] = {
     {"doctor", "", "what makes results untrustworthy here, and the remedy",
-     DLB_COMMAND_DOCTOR, NULL},
+     DLB_COMMAND_DOCTOR, NULL, 0},
     {"topology", "", "the machine as seen, and its thread sets", DLB_COMMAND_TOPOLOGY,
-     NULL},
+     NULL, 0},
     {"list", " [TOPIC]", "ops, suites, tiles, isa, columns or columns-markdown",
-     DLB_COMMAND_LIST, topics},
-    {"help", "", "this text", DLB_COMMAND_HELP, NULL},
+     DLB_COMMAND_LIST, topics, 0},
+    {"history", " RUN...",
+     "when cases became slower or faster, over many runs:\nfolders of runs, or folders "
+     "that "
+     "hold such",
+     DLB_COMMAND_HISTORY, NULL, 1},
+    {"export", " KIND=FILE RUN...",
+     "finished runs in another tool's format: gbench,\ngbench-median, action, bmf or "
+     "otava",
+     DLB_COMMAND_EXPORT, NULL, 2},
+    {"help", "", "this text", DLB_COMMAND_HELP, NULL, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -282,6 +296,15 @@ static enum dlb_status add_word(const char *word, const struct command *command,
 {
     char quoted[QUOTE_MAX], hint[DLB_HINT_MAX], list[LIST_MAX];
     dlb_quote(word, quoted, sizeof quoted);
+    if (command->words_min) {
+        if (options->words_n == DLB_WORDS_MAX)
+            return dlb_fail(error, DLB_INVALID,
+                            "'%s' takes %d words at most; name a folder that holds the "
+                            "runs instead.",
+                            command->name, DLB_WORDS_MAX);
+        options->words[options->words_n++] = word;
+        return DLB_OK;
+    }
     if (!command->topics)
         return dlb_fail(error, DLB_INVALID, "'%s' takes no word after it; remove '%s'.",
                         command->name, quoted);
@@ -353,7 +376,7 @@ static enum dlb_status check_together(const bool *given,
         if (!(table[i].commands & (1u << options->command)))
             return dlb_fail(error, DLB_INVALID,
                             "--%s has no meaning for '%s'; remove it.", table[i].name,
-                            command->name);
+                            command ? command->name : "dlbench without a command");
         if (options->resume && table[i].fixed_by_run)
             return dlb_fail(
                 error, DLB_INVALID,
@@ -366,6 +389,10 @@ static enum dlb_status check_together(const bool *given,
             return dlb_fail(
                 error, DLB_INVALID, "--%s and --%s contradict: %s; remove one of them.",
                 contradictions[i].a, contradictions[i].b, contradictions[i].why);
+    if (command && options->words_n < command->words_min)
+        return dlb_fail(error, DLB_INVALID,
+                        "'%s' needs more words; write 'dlbench %s%s'.", command->name,
+                        command->name, command->words);
     if (options->command != DLB_COMMAND_BENCH)
         return DLB_OK;
     const char *needs_op = options->shapes_n    ? "shape"
@@ -415,10 +442,12 @@ enum dlb_status dlb_options_parse(int argc, char **argv, struct dlb_options *opt
 /* One entry: what is typed, then the text from HELP_COLUMN on, line by line. */
 static void print_entry(FILE *out, const char *typed, const char *help)
 {
-    fprintf(out, "  %-*s ", HELP_COLUMN - 3, typed);
+    bool fits = strlen(typed) <= HELP_COLUMN - 3;
+    fprintf(out, "  %-*s%s", HELP_COLUMN - 3, typed, fits ? " " : "\n");
     for (const char *line = help; *line;) {
         int length = (int)strcspn(line, "\n");
-        fprintf(out, "%*s%.*s\n", line == help ? 0 : HELP_COLUMN, "", length, line);
+        fprintf(out, "%*s%.*s\n", line == help && fits ? 0 : HELP_COLUMN, "", length,
+                line);
         line += length + (line[length] == '\n');
     }
 }

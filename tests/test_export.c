@@ -27,9 +27,10 @@ static int remove_base(void **state)
 {
     (void)state;
     static const char *const files[] = {
-        "run/results.csv",   "run/trials.csv",  "run/samples.csv",
-        "run/manifest.json", "bad/results.csv", "bad/trials.csv",
-        "bad/samples.csv",   "gbench.json",     "action.json",
+        "run/results.csv", "run/trials.csv", "run/samples.csv", "run/manifest.json",
+        "bad/results.csv", "bad/trials.csv", "bad/samples.csv", "gbench.json",
+        "action.json",     "median.json",    "bmf.json",        "otava.csv",
+        "otava.yaml",
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         unlink(files[i]);
@@ -93,6 +94,12 @@ static void append(struct dlb_run *run, const char *impl, const char *status, do
     dlb_row_release(&row);
 }
 
+static enum dlb_status write_export(const char *spec, const char *run,
+                                    struct dlb_error *error)
+{
+    return dlb_export_write(spec, &run, 1, error);
+}
+
 static void make_run(void)
 {
     struct dlb_run *run;
@@ -108,6 +115,7 @@ static void make_run(void)
                                     .facts = facts,
                                     .facts_n = sizeof facts / sizeof *facts};
     assert_int_equal(dlb_run_create(NULL, "run", "x", &run, NULL), DLB_OK);
+    append(run, "native", "ok", 90, 2); /* the case comes again, and that counts */
     append(run, "native", "ok", 100, 4);
     append(run, "native", "mismatch", 50, 4);
     append(run, "onednn", "ok", 200, 0);
@@ -120,7 +128,7 @@ static void gbench_has_a_row_per_repetition(void **state)
     (void)state;
     struct dlb_error error = {0};
     make_run();
-    assert_int_equal(dlb_export_write("gbench=gbench.json", "run", &error), DLB_OK);
+    assert_int_equal(write_export("gbench=gbench.json", "run", &error), DLB_OK);
     cJSON *root = parse("gbench.json");
     const cJSON *context = cJSON_GetObjectItem(root, "context");
     assert_int_equal(strlen(text_at(context, "date")), 25);
@@ -168,7 +176,7 @@ static void action_has_a_row_per_case(void **state)
 {
     (void)state;
     struct dlb_error error = {0};
-    assert_int_equal(dlb_export_write("action=action.json", "run", &error), DLB_OK);
+    assert_int_equal(write_export("action=action.json", "run", &error), DLB_OK);
     cJSON *root = parse("action.json");
     assert_int_equal(cJSON_GetArraySize(root), 2);
     const cJSON *entry = cJSON_GetArrayItem(root, 0);
@@ -181,11 +189,61 @@ static void action_has_a_row_per_case(void **state)
     cJSON_Delete(root);
 }
 
+/* One entry a row, for what plots every entry. */
+static void gbench_median_has_a_row_per_case(void **state)
+{
+    (void)state;
+    struct dlb_error error = {0};
+    assert_int_equal(write_export("gbench-median=median.json", "run", &error), DLB_OK);
+    cJSON *root = parse("median.json");
+    assert_string_equal(text_at(cJSON_GetObjectItem(root, "context"), "executable"),
+                        "dlbench");
+    const cJSON *benchmarks = cJSON_GetObjectItem(root, "benchmarks");
+    assert_int_equal(cJSON_GetArraySize(benchmarks), 2);
+    for (int i = 0; i < 2; i++) {
+        const cJSON *entry = cJSON_GetArrayItem(benchmarks, i);
+        assert_string_equal(text_at(entry, "run_type"), "iteration");
+        assert_true(real_at(entry, "repetitions") == 1);
+        assert_true(real_at(entry, "repetition_index") == 0);
+        assert_true(real_at(entry, "real_time") == (i ? 200 : 100));
+        assert_true(real_at(entry, "family_index") == i);
+    }
+    cJSON_Delete(root);
+}
+
+static void bmf_has_a_latency_per_case(void **state)
+{
+    (void)state;
+    struct dlb_error error = {0};
+    assert_int_equal(write_export("bmf=bmf.json", "run/results.csv", &error), DLB_OK);
+    cJSON *root = parse("bmf.json");
+    assert_int_equal(cJSON_GetArraySize(root), 2);
+    const cJSON *entry = cJSON_GetObjectItemCaseSensitive(
+        root, "conv/fwd/f32/mb1ic64/native/cores/hot/threads:2");
+    const cJSON *latency = cJSON_GetObjectItem(entry, "latency");
+    assert_int_equal(cJSON_GetArraySize(entry), 1);
+    assert_true(real_at(latency, "value") == 100);
+    assert_true(real_at(latency, "lower_value") == 99);
+    assert_true(real_at(latency, "upper_value") == 102);
+    cJSON_Delete(root);
+}
+
+static void otava_takes_many_runs_and_the_others_one(void **state)
+{
+    (void)state;
+    struct dlb_error error = {0};
+    const char *const twice[] = {"run", "run"};
+    assert_int_equal(dlb_export_write("otava=otava.csv", twice, 2, &error), DLB_OK);
+    assert_int_equal(access("otava.yaml", F_OK), 0);
+    assert_int_equal(dlb_export_write("bmf=bmf.json", twice, 2, &error), DLB_INVALID);
+    assert_non_null(strstr(error.text, "\"bmf\" holds one run, and 2 are named"));
+}
+
 static void is_refused(const char *spec, const char *folder, enum dlb_status status,
                        const char *why)
 {
     struct dlb_error error = {0};
-    assert_int_equal(dlb_export_write(spec, folder, &error), status);
+    assert_int_equal(write_export(spec, folder, &error), status);
     if (!strstr(error.text, why))
         fail_msg("\"%s\" is not in: %s", why, error.text);
 }
@@ -196,20 +254,22 @@ static void bad_requests_are_refused(void **state)
     struct dlb_error error = {0};
     assert_int_equal(dlb_export_check("gbench=x", &error), DLB_OK);
     assert_int_equal(dlb_export_check("action=a=b", &error), DLB_OK);
-    static const char *const specs[] = {
-        "bmf=x", "gbench", "gbench=", "=x", "", "gbenc=x"};
+    static const char *const specs[] = {"bfm=x", "gbench",  "gbench=",  "=x",
+                                        "",      "gbenc=x", "gbench-=x"};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         assert_int_equal(dlb_export_check(specs[i], &error), DLB_INVALID);
-        assert_non_null(strstr(error.text, "gbench or action"));
+        assert_non_null(
+            strstr(error.text, "gbench, gbench-median, action, bmf or otava"));
     }
-    is_refused("otava=x", "run", DLB_INVALID, "\"otava\"");
-    is_refused("gbench=/nowhere/x.json", "run", DLB_IO, "/nowhere/x.json");
-    is_refused("gbench=gbench.json", "nowhere", DLB_IO, "nowhere");
-
     struct dlb_run *run;
     assert_int_equal(dlb_run_create(NULL, "bad", "x", &run, NULL), DLB_OK);
     append(run, "native", "noisy", 10, 2);
     dlb_run_close(run);
+    is_refused("hunter=x", "run", DLB_INVALID, "\"hunter\"");
+    is_refused("otava=x", "bad", DLB_INVALID, "bad has no row to export");
+    is_refused("gbench=/nowhere/x.json", "run", DLB_IO, "/nowhere/x.json");
+    is_refused("gbench=gbench.json", "nowhere", DLB_IO, "nowhere");
+
     is_refused("gbench=none.json", "bad", DLB_INVALID, "none of its 1 rows");
     FILE *stream = fopen("bad/samples.csv", "ab");
     fputs("r,1,x,5,0\n", stream);
@@ -222,7 +282,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gbench_has_a_row_per_repetition),
+        cmocka_unit_test(gbench_median_has_a_row_per_case),
         cmocka_unit_test(action_has_a_row_per_case),
+        cmocka_unit_test(bmf_has_a_latency_per_case),
+        cmocka_unit_test(otava_takes_many_runs_and_the_others_one),
         cmocka_unit_test(bad_requests_are_refused),
     };
     return cmocka_run_group_tests(tests, make_base, remove_base);

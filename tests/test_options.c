@@ -102,6 +102,19 @@ static void test_commands(void **state)
     assert_int_equal(options.words_n, 0);
     accept("list tiles --op conv");
     assert_string_equal(options.words[0], "tiles");
+    accept("history --format md night-1 nights");
+    assert_int_equal(options.command, DLB_COMMAND_HISTORY);
+    assert_int_equal(options.words_n, 2);
+    assert_string_equal(options.words[1], "nights");
+    assert_string_equal(options.format, "md");
+    accept("export bmf=a.json night-1");
+    assert_int_equal(options.command, DLB_COMMAND_EXPORT);
+    assert_string_equal(options.words[0], "bmf=a.json");
+    refuse("history", "'dlbench history RUN...'");
+    refuse("export bmf=a.json", "'dlbench export KIND=FILE RUN...'");
+    refuse("history x --format yaml", "'yaml'|text, md, csv, json");
+    refuse("history x --sweep", "--sweep|'history'");
+    refuse("--format md", "--format|without a command");
     accept("help");
     assert_int_equal(options.command, DLB_COMMAND_HELP);
     accept("-h");
@@ -113,7 +126,7 @@ static void test_commands(void **state)
     accept("-- list ops");
     assert_int_equal(options.command, DLB_COMMAND_LIST);
     refuse("docter", "'docter'|did you mean 'doctor'");
-    refuse("frobnicate", "'frobnicate'|doctor, topology, list, help");
+    refuse("frobnicate", "'frobnicate'|doctor, topology, list, history, export, help");
     refuse("-- --op", "'--op'");
     refuse("list opps", "'opps'|did you mean 'ops'|ops, suites, tiles, isa, columns");
     refuse("list ops tiles", "'tiles' is too many");

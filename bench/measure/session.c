@@ -389,9 +389,9 @@ static enum dlb_status close_run(struct dlb_session *session, enum dlb_status st
         closing = write_manifest(session, whole ? "finished" : "interrupted", &ignored);
     if (whole && closing)
         *error = ignored;
+    const char *folder = dlb_run_path(session->run);
     if (whole && !closing && session->options->export_to)
-        closing = dlb_export_write(session->options->export_to,
-                                   dlb_run_path(session->run), error);
+        closing = dlb_export_write(session->options->export_to, &folder, 1, error);
     return status ? status : closing;
 }
 

@@ -166,6 +166,23 @@ double dlb_row_get_real(const struct dlb_row *row, enum dlb_column column)
     return cell->set ? cell->number : NAN;
 }
 
+void dlb_row_name(const struct dlb_row *row, char name[DLB_ROW_NAME_MAX])
+{
+    static const enum dlb_column parts[] = {
+        DLB_COL_OP,    DLB_COL_PASS, DLB_COL_DTYPE,      DLB_COL_ACCURACY,
+        DLB_COL_SHAPE, DLB_COL_IMPL, DLB_COL_THREAD_SET, DLB_COL_CACHE_STATE};
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && used < DLB_ROW_NAME_MAX; i++) {
+        const char *part = dlb_row_get_text(row, parts[i]);
+        if (*part)
+            used += (size_t)snprintf(name + used, DLB_ROW_NAME_MAX - used, "%s%s",
+                                     used ? "/" : "", part);
+    }
+    if (used < DLB_ROW_NAME_MAX)
+        snprintf(name + used, DLB_ROW_NAME_MAX - used, "/threads:%d",
+                 (int)dlb_row_get_int(row, DLB_COL_THREADS));
+}
+
 static void print_table(FILE *out, const struct dlb_table *table, bool markdown)
 {
     int width = 0;

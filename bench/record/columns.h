@@ -125,6 +125,11 @@ const char *dlb_row_get_text(const struct dlb_row *row, enum dlb_column column);
 int64_t dlb_row_get_int(const struct dlb_row *row, enum dlb_column column);
 double dlb_row_get_real(const struct dlb_row *row, enum dlb_column column);
 
+/* The name of a row's case in other tools: what is compared with / between, the same in any
+ * run, whatever candidate won. */
+enum { DLB_ROW_NAME_MAX = 640 };
+void dlb_row_name(const struct dlb_row *row, char name[DLB_ROW_NAME_MAX]);
+
 /* "dlbench list columns": each table of a run with its columns.  markdown: as README
  * shows them. */
 void dlb_columns_print(FILE *out, bool markdown);

@@ -2,14 +2,16 @@
 
 #include "record/json.h"
 #include "record/manifest.h"
+#include "record/otava.h"
 #include "record/rows.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { NAME_MAX_BYTES = 640, EXTRA_BYTES = 1024 };
+enum { EXTRA_BYTES = 1024 };
 
 struct sample {
     int64_t row_seq, index;
@@ -18,6 +20,8 @@ struct sample {
 
 struct source {
     struct dlb_rows rows;
+    const struct dlb_row **row; /* those that are exported, as they stand in the file */
+    int rows_n;
     struct sample *sample; /* of all rows, by row and index; contaminated ones left out */
     size_t samples_n, samples_capacity;
     struct dlb_json_file *manifest; /* NULL when there is none */
@@ -59,21 +63,69 @@ static int compare_samples(const void *left, const void *right)
     return (a->index > b->index) - (a->index < b->index);
 }
 
-/* Path of a run's file; the caller frees it. */
-static char *path_of(const char *folder, const char *file)
+/* Path of a file beside the results.csv of run; the caller frees it. */
+static char *path_of(const char *run, const char *file)
 {
+    struct stat info;
     char *path;
-    return asprintf(&path, "%s/%s", folder, file) < 0 ? NULL : path;
+    bool folder = !stat(run, &info) && S_ISDIR(info.st_mode);
+    const char *slash = strrchr(run, '/');
+    int length = folder ? (int)strlen(run) : slash ? (int)(slash - run) : 0;
+    return asprintf(&path, "%.*s%s%s", length, run, folder || slash ? "/" : "", file) < 0
+               ? NULL
+               : path;
 }
 
-static enum dlb_status open_source(const char *folder, struct source *source,
+static bool is_exported(const struct dlb_row *row)
+{
+    return !strcmp(dlb_row_get_text(row, DLB_COL_STATUS), "ok") &&
+           dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS) > 0;
+}
+
+/* By case, and within one by their place in the file. */
+static int compare_rows(const void *left, const void *right)
+{
+    const struct dlb_row *a = *(const struct dlb_row *const *)left;
+    const struct dlb_row *b = *(const struct dlb_row *const *)right;
+    int order = strcmp(dlb_row_get_text(a, DLB_COL_CASE_ID),
+                       dlb_row_get_text(b, DLB_COL_CASE_ID));
+    return order ? order : (a > b) - (a < b);
+}
+
+static int compare_places(const void *left, const void *right)
+{
+    const struct dlb_row *a = *(const struct dlb_row *const *)left;
+    const struct dlb_row *b = *(const struct dlb_row *const *)right;
+    return (a > b) - (a < b);
+}
+
+static enum dlb_status choose_rows(struct source *source, struct dlb_error *error)
+{
+    int n = 0;
+    source->row = malloc((size_t)(source->rows.rows_n + 1) * sizeof *source->row);
+    if (!source->row)
+        return no_memory(error);
+    for (int i = 0; i < source->rows.rows_n; i++)
+        if (is_exported(&source->rows.row[i]))
+            source->row[n++] = &source->rows.row[i];
+    qsort(source->row, (size_t)n, sizeof *source->row, compare_rows);
+    for (int i = 0; i < n; i++)
+        if (i + 1 == n || strcmp(dlb_row_get_text(source->row[i], DLB_COL_CASE_ID),
+                                 dlb_row_get_text(source->row[i + 1], DLB_COL_CASE_ID)))
+            source->row[source->rows_n++] = source->row[i];
+    qsort(source->row, (size_t)source->rows_n, sizeof *source->row, compare_places);
+    return DLB_OK;
+}
+
+static enum dlb_status open_source(const char *run, struct source *source,
                                    struct dlb_error *error)
 {
-    char *samples = path_of(folder, dlb_tables[DLB_TABLE_SAMPLES].file);
-    char *manifest = path_of(folder, DLB_MANIFEST_FILE);
-    enum dlb_status status = samples && manifest
-                                 ? dlb_rows_read(folder, &source->rows, error)
-                                 : no_memory(error);
+    char *samples = path_of(run, dlb_tables[DLB_TABLE_SAMPLES].file);
+    char *manifest = path_of(run, DLB_MANIFEST_FILE);
+    enum dlb_status status =
+        samples && manifest ? dlb_rows_read(run, &source->rows, error) : no_memory(error);
+    if (!status)
+        status = choose_rows(source, error);
     if (!status && !access(samples, F_OK))
         status = dlb_table_read(samples, DLB_TABLE_SAMPLES, false, add_sample, source,
                                 NULL, error);
@@ -89,6 +141,7 @@ static enum dlb_status open_source(const char *folder, struct source *source,
 static void close_source(struct source *source)
 {
     dlb_rows_release(&source->rows);
+    free(source->row);
     dlb_json_close(source->manifest);
     free(source->sample);
     *source = (struct source){0};
@@ -111,30 +164,6 @@ static const struct sample *samples_of(const struct source *source, int64_t row_
         end++;
     *n = (int)(end - low);
     return source->sample + low;
-}
-
-static bool is_exported(const struct dlb_row *row)
-{
-    return !strcmp(dlb_row_get_text(row, DLB_COL_STATUS), "ok") &&
-           dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS) > 0;
-}
-
-/* What is compared, with / between: the same in any run, whatever candidate won. */
-static void name_row(const struct dlb_row *row, char name[NAME_MAX_BYTES])
-{
-    static const enum dlb_column parts[] = {
-        DLB_COL_OP,    DLB_COL_PASS, DLB_COL_DTYPE,      DLB_COL_ACCURACY,
-        DLB_COL_SHAPE, DLB_COL_IMPL, DLB_COL_THREAD_SET, DLB_COL_CACHE_STATE};
-    size_t used = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts && used < NAME_MAX_BYTES; i++) {
-        const char *part = dlb_row_get_text(row, parts[i]);
-        if (*part)
-            used += (size_t)snprintf(name + used, NAME_MAX_BYTES - used, "%s%s",
-                                     used ? "/" : "", part);
-    }
-    if (used < NAME_MAX_BYTES)
-        snprintf(name + used, NAME_MAX_BYTES - used, "/threads:%d",
-                 (int)dlb_row_get_int(row, DLB_COL_THREADS));
 }
 
 static const char *manifest_text(const struct source *source, const char *keys,
@@ -213,10 +242,11 @@ static void put_context(struct dlb_json *json, const struct source *source)
 }
 
 /* One repetition.  There is no processor time of a sample: cpu_time repeats real_time. */
-static void put_repetition(struct dlb_json *json, const struct dlb_row *row,
-                           const char *name, int family, double ns, int index,
-                           int repetitions)
+static void put_repetition(struct dlb_json *json, const struct dlb_row *row, int family,
+                           double ns, int index, int repetitions)
 {
+    char name[DLB_ROW_NAME_MAX];
+    dlb_row_name(row, name);
     double flops = dlb_row_get_real(row, DLB_COL_FLOPS);
     double bytes = dlb_row_get_real(row, DLB_COL_BYTES_MIN);
     dlb_json_begin_object(json, NULL);
@@ -241,28 +271,38 @@ static void put_repetition(struct dlb_json *json, const struct dlb_row *row,
     dlb_json_end(json);
 }
 
+static void put_median(struct dlb_json *json, const struct dlb_row *row, int family)
+{
+    put_repetition(json, row, family, dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS), 0,
+                   1);
+}
+
 static void put_gbench(struct dlb_json *json, const struct source *source)
 {
-    int family = 0;
     dlb_json_begin_object(json, NULL);
     put_context(json, source);
     dlb_json_begin_array(json, "benchmarks");
-    for (int i = 0; i < source->rows.rows_n; i++) {
-        const struct dlb_row *row = &source->rows.row[i];
-        char name[NAME_MAX_BYTES];
+    for (int i = 0; i < source->rows_n; i++) {
+        const struct dlb_row *row = source->row[i];
         int n;
-        if (!is_exported(row))
-            continue;
-        name_row(row, name);
         const struct sample *sample =
             samples_of(source, dlb_row_get_int(row, DLB_COL_ROW_SEQ), &n);
         for (int j = 0; j < n; j++)
-            put_repetition(json, row, name, family, sample[j].ns, j, n);
+            put_repetition(json, row, i, sample[j].ns, j, n);
         if (!n)
-            put_repetition(json, row, name, family,
-                           dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS), 0, 1);
-        family++;
+            put_median(json, row, i);
     }
+    dlb_json_end(json);
+    dlb_json_end(json);
+}
+
+static void put_gbench_median(struct dlb_json *json, const struct source *source)
+{
+    dlb_json_begin_object(json, NULL);
+    put_context(json, source);
+    dlb_json_begin_array(json, "benchmarks");
+    for (int i = 0; i < source->rows_n; i++)
+        put_median(json, source->row[i], i);
     dlb_json_end(json);
     dlb_json_end(json);
 }
@@ -288,12 +328,10 @@ static void describe_row(const struct dlb_row *row, char extra[EXTRA_BYTES])
 static void put_action(struct dlb_json *json, const struct source *source)
 {
     dlb_json_begin_array(json, NULL);
-    for (int i = 0; i < source->rows.rows_n; i++) {
-        const struct dlb_row *row = &source->rows.row[i];
-        char name[NAME_MAX_BYTES], range[48], extra[EXTRA_BYTES];
-        if (!is_exported(row))
-            continue;
-        name_row(row, name);
+    for (int i = 0; i < source->rows_n; i++) {
+        const struct dlb_row *row = source->row[i];
+        char name[DLB_ROW_NAME_MAX], range[48], extra[EXTRA_BYTES];
+        dlb_row_name(row, name);
         double half = (dlb_row_get_real(row, DLB_COL_TIME_CI_HI_NS) -
                        dlb_row_get_real(row, DLB_COL_TIME_CI_LO_NS)) /
                       2;
@@ -311,10 +349,38 @@ static void put_action(struct dlb_json *json, const struct source *source)
     dlb_json_end(json);
 }
 
+static void put_bmf(struct dlb_json *json, const struct source *source)
+{
+    dlb_json_begin_object(json, NULL);
+    for (int i = 0; i < source->rows_n; i++) {
+        const struct dlb_row *row = source->row[i];
+        double low = dlb_row_get_real(row, DLB_COL_TIME_CI_LO_NS);
+        double high = dlb_row_get_real(row, DLB_COL_TIME_CI_HI_NS);
+        char name[DLB_ROW_NAME_MAX];
+        dlb_row_name(row, name);
+        dlb_json_begin_object(json, name);
+        dlb_json_begin_object(json, "latency");
+        dlb_json_real(json, "value", dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS));
+        if (isfinite(low))
+            dlb_json_real(json, "lower_value", low);
+        if (isfinite(high))
+            dlb_json_real(json, "upper_value", high);
+        dlb_json_end(json);
+        dlb_json_end(json);
+    }
+    dlb_json_end(json);
+}
+
 static const struct kind {
     const char *name;
-    void (*put)(struct dlb_json *json, const struct source *source);
-} kinds[] = {{"gbench", put_gbench}, {"action", put_action}};
+    void (*put)(struct dlb_json *json, const struct source *source); /* of one run */
+    enum dlb_status (*write)(const char *file, const char *const *run, int runs_n,
+                             struct dlb_error *error); /* of many runs */
+} kinds[] = {{"gbench", put_gbench, NULL},
+             {"gbench-median", put_gbench_median, NULL},
+             {"action", put_action, NULL},
+             {"bmf", put_bmf, NULL},
+             {"otava", NULL, dlb_otava_write}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static enum dlb_status parse_spec(const char *spec, const struct kind **kind,
@@ -325,7 +391,10 @@ static enum dlb_status parse_spec(const char *spec, const struct kind **kind,
     *kind = NULL;
     for (int i = 0; i < KINDS; i++) {
         size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s%s", i ? " or " : "",
+        snprintf(names + used, sizeof names - used, "%s%s",
+                 !i              ? ""
+                 : i + 1 < KINDS ? ", "
+                                 : " or ",
                  kinds[i].name);
         if (strlen(kinds[i].name) == (size_t)(equals - spec) &&
             !strncmp(kinds[i].name, spec, (size_t)(equals - spec)))
@@ -333,12 +402,12 @@ static enum dlb_status parse_spec(const char *spec, const struct kind **kind,
     }
     if (!*equals || !equals[1])
         return dlb_fail(error, DLB_INVALID,
-                        "--export \"%.200s\" names no file: KIND=FILE is expected, where "
-                        "KIND is %s.",
+                        "The export \"%.200s\" names no file: KIND=FILE is expected, "
+                        "where KIND is %s.",
                         spec, names);
     if (!*kind)
         return dlb_fail(error, DLB_INVALID,
-                        "--export knows no kind \"%.*s\": it must be %s.",
+                        "There is no export of the kind \"%.*s\": it must be %s.",
                         (int)dlb_min(equals - spec, 200), spec, names);
     *file = equals + 1;
     return DLB_OK;
@@ -351,34 +420,41 @@ enum dlb_status dlb_export_check(const char *spec, struct dlb_error *error)
     return parse_spec(spec, &kind, &file, error);
 }
 
-enum dlb_status dlb_export_write(const char *spec, const char *folder,
-                                 struct dlb_error *error)
+static enum dlb_status write_json(const struct kind *kind, const char *file,
+                                  const char *run, struct dlb_error *error)
 {
-    const struct kind *kind;
-    const char *file;
     struct source source = {0};
     struct dlb_json json = {0};
-    int exported = 0;
-    enum dlb_status status = parse_spec(spec, &kind, &file, error);
-    if (status)
-        return status;
-    status = open_source(folder, &source, error);
-    if (status)
-        goto out;
-    for (int i = 0; i < source.rows.rows_n; i++)
-        exported += is_exported(&source.rows.row[i]);
-    if (!exported) {
+    enum dlb_status status = open_source(run, &source, error);
+    if (!status && !source.rows_n)
         status =
             dlb_fail(error, DLB_INVALID,
                      "%s has no row to export: none of its %d rows has the status ok "
                      "and a time.",
-                     folder, source.rows.rows_n);
-        goto out;
+                     run, source.rows.rows_n);
+    if (!status) {
+        kind->put(&json, &source);
+        status = dlb_json_save(&json, file, error);
     }
-    kind->put(&json, &source);
-    status = dlb_json_save(&json, file, error);
-out:
     dlb_json_release(&json);
     close_source(&source);
     return status;
+}
+
+enum dlb_status dlb_export_write(const char *spec, const char *const *run, int runs_n,
+                                 struct dlb_error *error)
+{
+    const struct kind *kind;
+    const char *file;
+    enum dlb_status status = parse_spec(spec, &kind, &file, error);
+    if (status)
+        return status;
+    if (kind->write)
+        return kind->write(file, run, runs_n, error);
+    if (runs_n > 1)
+        return dlb_fail(error, DLB_INVALID,
+                        "An export of the kind \"%s\" holds one run, and %d are named; "
+                        "otava takes many.",
+                        kind->name, runs_n);
+    return write_json(kind, file, run[0], error);
 }

@@ -1,16 +1,16 @@
 #include "record/json.h"
 
+#include "record/save.h"
+
 #include <assert.h>
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { FILE_MAX = 256 << 20 };
 
@@ -138,89 +138,37 @@ void dlb_json_bool(struct dlb_json *json, const char *key, bool value)
         add(json, key, cJSON_CreateBool(value));
 }
 
-static enum dlb_status write_failed(const char *path, struct dlb_error *error)
+/* The document and a newline, to be freed; NULL without memory. */
+static char *as_text(const struct dlb_json *json)
 {
-    return dlb_fail(error, DLB_IO, "%s cannot be written: %s.", path, strerror(errno));
-}
-
-/* All of text and a newline; false with errno set. */
-static bool write_text(int fd, const char *text)
-{
-    size_t length = strlen(text), done = 0;
-    while (done < length) {
-        ssize_t written = write(fd, text + done, length - done);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return false;
-        done += (size_t)written;
-    }
-    return write(fd, "\n", 1) == 1;
-}
-
-static enum dlb_status write_in_place(const char *path, const char *text,
-                                      struct dlb_error *error)
-{
-    enum dlb_status status = DLB_OK;
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return write_failed(path, error);
-    if (!write_text(fd, text))
-        status = write_failed(path, error);
-    close(fd);
-    return status;
-}
-
-static enum dlb_status replace(const char *path, const char *text,
-                               struct dlb_error *error)
-{
-    enum dlb_status status = DLB_OK;
-    char *fresh = NULL;
-    int fd = -1;
-    if (asprintf(&fresh, "%s.%ld.tmp", path, (long)getpid()) < 0) {
-        fresh = NULL;
-        status = dlb_fail(error, DLB_NOMEM, "There is no memory left to write %s.", path);
-        goto out;
-    }
-    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0 || !write_text(fd, text) || fsync(fd)) {
-        status = write_failed(path, error);
-        goto out;
-    }
-    if (rename(fresh, path))
-        status = write_failed(path, error);
-out:
-    if (fd >= 0)
-        close(fd);
-    if (status && fd >= 0)
-        unlink(fresh);
-    free(fresh);
-    return status;
+    assert(json->nomem || (json->root && !json->depth));
+    char *printed = json->nomem ? NULL : cJSON_Print(json->root), *text = NULL;
+    if (printed && asprintf(&text, "%s\n", printed) < 0)
+        text = NULL;
+    cJSON_free(printed);
+    return text;
 }
 
 enum dlb_status dlb_json_save(const struct dlb_json *json, const char *path,
                               struct dlb_error *error)
 {
-    enum dlb_status status;
-    struct stat info;
-    char *text = NULL, *target = NULL;
-    assert(json->nomem || (json->root && !json->depth));
-    if (!json->nomem)
-        text = cJSON_Print(json->root);
-    if (!text) {
-        status = dlb_fail(error, DLB_NOMEM, "There is no memory left to write %s.", path);
-        goto out;
-    }
-    if (!stat(path, &info) && !S_ISREG(info.st_mode)) {
-        status = write_in_place(path, text, error);
-    } else {
-        target = realpath(path, NULL); /* a link stays one */
-        status = replace(target ? target : path, text, error);
-    }
-out:
-    free(target);
-    cJSON_free(text);
+    char *text = as_text(json);
+    enum dlb_status status =
+        text ? dlb_save(path, text, strlen(text), error)
+             : dlb_fail(error, DLB_NOMEM, "There is no memory left to write %s.", path);
+    free(text);
     return status;
+}
+
+enum dlb_status dlb_json_print(const struct dlb_json *json, FILE *out,
+                               struct dlb_error *error)
+{
+    char *text = as_text(json);
+    if (!text)
+        return dlb_fail(error, DLB_NOMEM, "There is no memory left for the report.");
+    fputs(text, out);
+    free(text);
+    return DLB_OK;
 }
 
 void dlb_json_release(struct dlb_json *json)

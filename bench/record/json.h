@@ -7,6 +7,8 @@
 
 #include "core/base.h"
 
+#include <stdio.h>
+
 enum { DLB_JSON_DEPTH = 8 };
 
 /*
@@ -31,10 +33,12 @@ void dlb_json_int(struct dlb_json *json, const char *key, int64_t value);
 void dlb_json_real(struct dlb_json *json, const char *key, double value);
 void dlb_json_bool(struct dlb_json *json, const char *key, bool value);
 
-/* Replaces path atomically, or writes into it when it is no regular file.  DLB_IO names
- * path and reason; then the old file is still there.  Everything must have been ended. */
+/* Into a file, as dlb_save does.  Everything must have been ended. */
 enum dlb_status dlb_json_save(const struct dlb_json *json, const char *path,
                               struct dlb_error *error);
+/* The same onto a stream; whether that could be written is for its owner to see. */
+enum dlb_status dlb_json_print(const struct dlb_json *json, FILE *out,
+                               struct dlb_error *error);
 void dlb_json_release(struct dlb_json *json);
 
 /* A document that was read. */
