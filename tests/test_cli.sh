@@ -148,6 +148,17 @@ refused "broken/manifest.json, line 2|JSON" --resume broken
 refused "foreign/manifest.json" --resume foreign
 refused "nonsense" $point --dry-run --topology nonsense
 
+# --- runs that are there already
+refused "'dlbench history RUN...'" history
+refused "nowhere" history "$1/results/sample" nowhere
+refused "$dir/other holds no run" history "$dir/other"
+refused "broken/manifest.json" history broken/manifest.json
+refused "'yaml'|text, md, csv, json" history --format yaml "$1/results/sample"
+refused "'dlbench export KIND=FILE RUN...'" export bmf=out
+refused '"bfm"|gbench, gbench-median, action, bmf or otava' export bfm=out "$1/results/sample"
+refused '"bmf" holds one run' export bmf=out "$1/results/sample" "$1/results/sample"
+refused "nowhere/out" export bmf=nowhere/out "$1/results/sample"
+
 # --- a disk that is full before the run, and after it
 # Files that may not grow, and where the system lets us, a file system without room.
 (
@@ -192,6 +203,12 @@ for topic in '' ops suites tiles isa columns; do
     fine list $topic
     [ -s stdout ] || complain "nothing in: list $topic"
 done
+fine history "$1/results/sample"
+grep -q '11 more nights are needed' stdout || complain 'history says not how many are missing'
+fine history --format json "$1/results"
+grep -q '"nights_needed":.11' stdout || complain 'no nights_needed in the history as JSON'
+fine export action=exported.json "$1/results/sample"
+grep -q '"unit":.*"ns"' exported.json || complain 'nothing was exported'
 fine topology
 fine topology --topology 'pack:2 numa:1 l3:1 core:4 pu:2'
 fine $point --dry-run

@@ -1,5 +1,5 @@
 #include "judge/history.h"
-#include "nights.h"
+#include "night_folders.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -36,14 +36,16 @@ static void write_nights(const char *parent, const char *machine, int nights, in
         snprintf(folder, sizeof folder, "%s/%s%03d", parent, machine, i);
         snprintf(id, sizeof id, "%s-%03d", machine, i);
         snprintf(commit, sizeof commit, "%04dabcdef0123456789", i / 2);
-        struct night night = {folder, id, nights_day(i), machine, commit, i == 7};
-        FILE *results = nights_begin(&night);
+        struct night_folder night = {folder,  id,     night_folder_day(i),
+                                     machine, commit, i == 7};
+        FILE *results = night_folder_begin(&night);
         for (int j = 0; j < cases; j++) {
             char name[64];
             double ns = time(i, j);
             snprintf(name, sizeof name, "case%d", j);
             if (ns > 0)
-                nights_row(results, &night, name, "ok", j ? "native" : "onednn", ns);
+                night_folder_row(results, &night, name, "ok", j ? "native" : "onednn",
+                                 ns);
         }
         fclose(results);
     }
@@ -245,9 +247,9 @@ static void short_histories_say_what_is_missing(void **state)
     free(text);
     dlb_history_release(&history);
 
-    struct night night = {"noisy", "x", nights_day(1), "m|n", "", false};
-    FILE *results = nights_begin(&night);
-    nights_row(results, &night, "a", "noisy", "native", 5);
+    struct night_folder night = {"noisy", "x", night_folder_day(1), "m|n", "", false};
+    FILE *results = night_folder_begin(&night);
+    night_folder_row(results, &night, "a", "noisy", "native", 5);
     fclose(results);
     history = make("noisy");
     text = print(&history, "text");
@@ -272,5 +274,5 @@ int main(void)
         cmocka_unit_test(machines_have_their_own_history),
         cmocka_unit_test(short_histories_say_what_is_missing),
     };
-    return cmocka_run_group_tests(tests, nights_enter, nights_leave);
+    return cmocka_run_group_tests(tests, night_folders_enter, night_folders_leave);
 }

@@ -1,4 +1,4 @@
-#include "nights.h"
+#include "night_folders.h"
 #include "record/otava.h"
 
 #include <setjmp.h>
@@ -35,12 +35,13 @@ static void write_runs(void)
         char folder[32], id[32];
         snprintf(folder, sizeof folder, "runs/%d", i);
         snprintf(id, sizeof id, "id%d", i);
-        struct night night = {folder, id, nights_day(i), i < 3 ? "m" : "n", "c0", false};
-        FILE *results = nights_begin(&night);
-        nights_row(results, &night, "a", "ok", "native", 10 + i + 0.25);
+        struct night_folder night = {folder, id,   night_folder_day(i), i < 3 ? "m" : "n",
+                                     "c0",   false};
+        FILE *results = night_folder_begin(&night);
+        night_folder_row(results, &night, "a", "ok", "native", 10 + i + 0.25);
         if (i != 1) {
-            nights_row(results, &night, "b", "ok", "native", 20 + i);
-            nights_row(results, &night, "\"c\"\"\\\"", "ok", "native", 30 + i);
+            night_folder_row(results, &night, "b", "ok", "native", 20 + i);
+            night_folder_row(results, &night, "\"c\"\"\\\"", "ok", "native", 30 + i);
         }
         fclose(results);
     }
@@ -109,5 +110,5 @@ int main(void)
         cmocka_unit_test(a_name_without_ending_gets_one),
         cmocka_unit_test(failures_are_named),
     };
-    return cmocka_run_group_tests(tests, nights_enter, nights_leave);
+    return cmocka_run_group_tests(tests, night_folders_enter, night_folders_leave);
 }

@@ -1,4 +1,4 @@
-#include "nights.h"
+#include "night_folders.h"
 #include "record/save.h"
 
 #include <setjmp.h>
@@ -67,5 +67,5 @@ int main(void)
         cmocka_unit_test(a_link_stays_one),
         cmocka_unit_test(failures_name_the_file_and_leave_it),
     };
-    return cmocka_run_group_tests(tests, nights_enter, nights_leave);
+    return cmocka_run_group_tests(tests, night_folders_enter, night_folders_leave);
 }

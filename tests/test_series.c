@@ -1,4 +1,4 @@
-#include "nights.h"
+#include "night_folders.h"
 #include "record/series.h"
 
 #include <setjmp.h>
@@ -36,10 +36,10 @@ static void is_refused(const char *path, enum dlb_status status, const char *why
 static void write_night(const char *folder, const char *id, const char *started,
                         const char *machine, double a, double b)
 {
-    struct night night = {folder, id, started, machine, "c0ffee", false};
-    FILE *results = nights_begin(&night);
-    nights_row(results, &night, "a", a < 0 ? "noisy" : "ok", "native", a);
-    nights_row(results, &night, "b", "ok", "onednn", b);
+    struct night_folder night = {folder, id, started, machine, "c0ffee", false};
+    FILE *results = night_folder_begin(&night);
+    night_folder_row(results, &night, "a", a < 0 ? "noisy" : "ok", "native", a);
+    night_folder_row(results, &night, "b", "ok", "onednn", b);
     fclose(results);
 }
 
@@ -47,9 +47,9 @@ static void runs_are_in_the_order_of_time(void **state)
 {
     (void)state;
     mkdir("order", 0777);
-    write_night("order/1", "third", nights_day(3), "m", 13, 23);
-    write_night("order/2", "first", nights_day(1), "m", 11, 21);
-    write_night("order/3", "second", nights_day(2), "m", 12, 22);
+    write_night("order/1", "third", night_folder_day(3), "m", 13, 23);
+    write_night("order/2", "first", night_folder_day(1), "m", 11, 21);
+    write_night("order/3", "second", night_folder_day(2), "m", 12, 22);
     mkdir("order/no-run", 0777);
     read_runs("order", NULL);
     assert_int_equal(set.runs_n, 3);
@@ -96,11 +96,11 @@ static void machines_are_kept_apart(void **state)
 {
     (void)state;
     mkdir("two", 0777);
-    write_night("two/1", "laptop-1", nights_day(2), "laptop", 5, 6);
-    write_night("two/2", "server-1", nights_day(1), "server", 1, 2);
-    write_night("two/3", "laptop-2", nights_day(4), "laptop", 7, 8);
-    write_night("two/4", "server-2", nights_day(3), "server", 3, 4);
-    write_night("two/5", "nameless", nights_day(5), NULL, 9, 10);
+    write_night("two/1", "laptop-1", night_folder_day(2), "laptop", 5, 6);
+    write_night("two/2", "server-1", night_folder_day(1), "server", 1, 2);
+    write_night("two/3", "laptop-2", night_folder_day(4), "laptop", 7, 8);
+    write_night("two/4", "server-2", night_folder_day(3), "server", 3, 4);
+    write_night("two/5", "nameless", night_folder_day(5), NULL, 9, 10);
     read_runs("two", NULL);
     assert_int_equal(set.machines_n, 3);
     assert_string_equal(set.machine[0].key, "server");
@@ -109,7 +109,7 @@ static void machines_are_kept_apart(void **state)
     assert_int_equal(set.machine[0].runs_n, 2);
     assert_int_equal(set.machine[1].runs_n, 2);
     assert_string_equal(set.run[4].id, "nameless"); /* from its rows */
-    assert_string_equal(set.run[4].started, nights_day(5));
+    assert_string_equal(set.run[4].started, night_folder_day(5));
     assert_string_equal(set.run[4].commit, "");
     assert_int_equal(set.series_n, 6);
     for (int i = 0; i < 6; i++) {
@@ -126,14 +126,16 @@ static void what_is_not_ok_leaves_a_gap(void **state)
 {
     (void)state;
     mkdir("gaps", 0777);
-    write_night("gaps/1", "one", nights_day(1), "m", 1, 10);
-    write_night("gaps/2", "two", nights_day(2), "m", -1, 20); /* a is noisy */
-    struct night night = {"gaps/3", "three", nights_day(3), "m", "d00d", true};
-    FILE *results = nights_begin(&night);
-    nights_row(results, &night, "a", "ok", "native", 3);
-    nights_row(results, &night, "b", "ok", "onednn", 0);
-    nights_row(results, &night, "a", "ok", "native", 4); /* the last of a case counts */
-    nights_row(results, &night, "new", "ok", "native", 5);
+    write_night("gaps/1", "one", night_folder_day(1), "m", 1, 10);
+    write_night("gaps/2", "two", night_folder_day(2), "m", -1, 20); /* a is noisy */
+    struct night_folder night = {"gaps/3", "three", night_folder_day(3),
+                                 "m",      "d00d",  true};
+    FILE *results = night_folder_begin(&night);
+    night_folder_row(results, &night, "a", "ok", "native", 3);
+    night_folder_row(results, &night, "b", "ok", "onednn", 0);
+    night_folder_row(results, &night, "a", "ok", "native",
+                     4); /* the last of a case counts */
+    night_folder_row(results, &night, "new", "ok", "native", 5);
     fputs("1,three,torn", results); /* a killed run */
     fclose(results);
     read_runs("gaps", NULL);
@@ -163,19 +165,19 @@ static void damage_is_named(void **state)
     mkdir("empty", 0777);
     is_refused("nowhere", DLB_IO, "nowhere cannot be read");
     is_refused("empty", DLB_INVALID, "empty holds no run: there is no results.csv");
-    write_night("bad-json", "x", nights_day(1), "m", 1, 2);
+    write_night("bad-json", "x", night_folder_day(1), "m", 1, 2);
     write_file("bad-json/manifest.json", "{\n\"run_id\": ,\n}\n");
     is_refused("bad-json", DLB_INVALID, "bad-json/manifest.json, line 2");
-    write_night("bad-csv", "x", nights_day(1), "m", 1, 2);
+    write_night("bad-csv", "x", night_folder_day(1), "m", 1, 2);
     write_file("bad-csv/results.csv", "a,b\n1,2\n");
     is_refused("bad-csv", DLB_INVALID, "bad-csv/results.csv lacks the columns");
     is_refused("bad-csv/manifest.json", DLB_INVALID, "bad-csv/manifest.json");
-    struct night night = {"no-row", "x", nights_day(1), NULL, "", false};
-    fclose(nights_begin(&night));
+    struct night_folder night = {"no-row", "x", night_folder_day(1), NULL, "", false};
+    fclose(night_folder_begin(&night));
     is_refused("no-row", DLB_INVALID, "no-row/results.csv does not say which run it is");
     night.folder = "no-case";
-    FILE *results = nights_begin(&night);
-    nights_row(results, &night, "", "ok", "native", 1);
+    FILE *results = night_folder_begin(&night);
+    night_folder_row(results, &night, "", "ok", "native", 1);
     fclose(results);
     is_refused("no-case", DLB_INVALID, "no-case/results.csv, line 2: the row has no");
 }
@@ -196,12 +198,12 @@ static void hundreds_of_runs_need_little_memory(void **state)
         char folder[64], id[64];
         snprintf(folder, sizeof folder, "many/%d", i);
         snprintf(id, sizeof id, "night-%d", i);
-        struct night night = {folder, id, nights_day(i), "m", "c", false};
-        FILE *results = nights_begin(&night);
+        struct night_folder night = {folder, id, night_folder_day(i), "m", "c", false};
+        FILE *results = night_folder_begin(&night);
         for (int j = 0; j < 200; j++) {
             char name[64];
             snprintf(name, sizeof name, "case-%d", j);
-            nights_row(results, &night, name, "ok", "native", 1000 * i + j + 1);
+            night_folder_row(results, &night, name, "ok", "native", 1000 * i + j + 1);
         }
         fclose(results);
     }
@@ -232,5 +234,5 @@ int main(void)
         cmocka_unit_test(damage_is_named),
         cmocka_unit_test(hundreds_of_runs_need_little_memory),
     };
-    return cmocka_run_group_tests(tests, nights_enter, nights_leave);
+    return cmocka_run_group_tests(tests, night_folders_enter, night_folders_leave);
 }

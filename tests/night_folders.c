@@ -1,4 +1,4 @@
-#include "nights.h"
+#include "night_folders.h"
 
 #include <ftw.h>
 #include <setjmp.h>
@@ -15,7 +15,7 @@
 
 static char place[] = "/tmp/dlb_test_nights_XXXXXX";
 
-int nights_enter(void **state)
+int night_folders_enter(void **state)
 {
     (void)state;
     return !mkdtemp(place) || chdir(place);
@@ -28,7 +28,7 @@ static int remove_one(const char *path, const struct stat *info, int type,
     return remove(path);
 }
 
-int nights_leave(void **state)
+int night_folders_leave(void **state)
 {
     (void)state;
     return chdir("/") || nftw(place, remove_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -43,7 +43,7 @@ static FILE *open_in(const char *folder, const char *file)
     return stream;
 }
 
-FILE *nights_begin(const struct night *night)
+FILE *night_folder_begin(const struct night_folder *night)
 {
     assert_int_equal(mkdir(night->folder, 0777), 0);
     if (night->machine) {
@@ -62,8 +62,8 @@ FILE *nights_begin(const struct night *night)
     return results;
 }
 
-void nights_row(FILE *results, const struct night *night, const char *name,
-                const char *status, const char *impl, double ns)
+void night_folder_row(FILE *results, const struct night_folder *night, const char *name,
+                      const char *status, const char *impl, double ns)
 {
     char time[32] = "";
     if (ns >= 0)
@@ -72,7 +72,7 @@ void nights_row(FILE *results, const struct night *night, const char *name,
             night->id, name, night->started, status, name, impl, time);
 }
 
-const char *nights_day(int days)
+const char *night_folder_day(int days)
 {
     static char text[32];
     time_t when = 1767232800 + days * (time_t)86400;
