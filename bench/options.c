@@ -11,10 +11,13 @@ enum kind {
     FLAG,    /* bool */
     TEXT,    /* const char *, as it stands */
     SHAPE,   /* appended to shapes */
+    BASE,    /* appended to bases */
     WORD,    /* const char *, one of words */
     WORDS,   /* const char *, a comma list of words */
     SECONDS, /* double above 0 */
+    PERCENT, /* double above 0, below 100 */
     WHOLE,   /* int64_t from 0 */
+    ROUNDS,  /* int64_t from 1 to 100 */
     EXPORT,  /* const char *, KIND=FILE */
     COMMAND  /* sets the command */
 };
@@ -24,6 +27,7 @@ enum {
     DOCTOR = 1 << DLB_COMMAND_DOCTOR,
     TOPOLOGY = 1 << DLB_COMMAND_TOPOLOGY,
     LIST = 1 << DLB_COMMAND_LIST,
+    COMPARE = 1 << DLB_COMMAND_COMPARE,
     ALL = ~0
 };
 
@@ -42,6 +46,7 @@ static const char *const passes[] = {"fwd", "fwd_train", "bwd_data", "bwd_weight
 static const char *const impls[] = {"native", "onednn", "naive", NULL};
 static const char *const accuracies[] = {"exact", "winograd", NULL};
 static const char *const cache_states[] = {"hot", "cold", NULL};
+static const char *const formats[] = {"text", "md", "csv", "json", NULL};
 static const char *const topics[] = {"ops",     "suites",           "tiles", "isa",
                                      "columns", "columns-markdown", NULL};
 
@@ -81,8 +86,8 @@ static const struct option table[] = {
      true, cache_states},
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
      SECONDS, AT(budget_seconds), BENCH | DOCTOR, false, NULL},
-    {NULL, "seed", "N", "of fills and of random order; default 0", WHOLE, AT(seed), BENCH,
-     true, NULL},
+    {NULL, "seed", "N", "of fills, random order and resampling; default 0", WHOLE,
+     AT(seed), BENCH | COMPARE, true, NULL},
     {NULL, "topology", "SPEC",
      "another machine, hwloc XML or \"pack:2 core:8 pu:2\"; with\n--dry-run or the "
      "command "
@@ -104,7 +109,21 @@ static const struct option table[] = {
      TEXT, AT(resume), BENCH, false, NULL},
     {NULL, "export", "KIND=FILE", "also write the results in another tool's format",
      EXPORT, AT(export_to), BENCH, false, NULL},
+    {NULL, "format", "NAME", "of the report: text (default), md, csv or json", WORD,
+     AT(format), COMPARE, false, formats},
     {NULL, "quiet", NULL, "results only, no progress", FLAG, AT(quiet), ALL, false, NULL},
+    {"How to compare", "base", "RUN",
+     "one more run of BASE; then all words are NEW's;\nmay "
+     "repeat",
+     BASE, AT(bases), COMPARE, false, NULL},
+    {NULL, "threshold", "PERCENT",
+     "slowdowns from here on are regressions; default 5,\nand the noise floor at least",
+     PERCENT, AT(threshold_percent), COMPARE, false, NULL},
+    {NULL, "confirm", "N",
+     "run the suspects again, N times, and call regressions\nonly what holds; 5 is a "
+     "good "
+     "number",
+     ROUNDS, AT(confirm), COMPARE, false, NULL},
     {"About", "help", NULL, "this text", COMMAND, DLB_COMMAND_HELP, ALL, false, NULL},
     {NULL, "version", NULL, "versions of dlbench and of oneDNN", COMMAND,
      DLB_COMMAND_VERSION, ALL, false, NULL},
@@ -116,14 +135,19 @@ static const struct command {
     const char *name, *words, *help;
     enum dlb_command command;
     const char *const *topics; /* what one word after the command may be */
+    int words_min;             /* above 0: so many words of the user's or more */
 } commands[] = {
     {"doctor", "", "what makes results untrustworthy here, and the remedy",
-     DLB_COMMAND_DOCTOR, NULL},
+     DLB_COMMAND_DOCTOR, NULL, 0},
     {"topology", "", "the machine as seen, and its thread sets", DLB_COMMAND_TOPOLOGY,
-     NULL},
+     NULL, 0},
     {"list", " [TOPIC]", "ops, suites, tiles, isa, columns or columns-markdown",
-     DLB_COMMAND_LIST, topics},
-    {"help", "", "this text", DLB_COMMAND_HELP, NULL},
+     DLB_COMMAND_LIST, topics, 0},
+    {"compare", " BASE NEW...",
+     "is NEW slower than BASE?  Runs are folders or results.csv\nfiles; several NEW are "
+     "repeats.  Runs of two machines are\nput side by side",
+     DLB_COMMAND_COMPARE, NULL, 1},
+    {"help", "", "this text", DLB_COMMAND_HELP, NULL, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -221,6 +245,29 @@ static enum dlb_status set_value(const struct option *option, const char *value,
                 DLB_SHAPES_MAX);
         options->shapes[options->shapes_n++] = value;
         return DLB_OK;
+    case BASE:
+        if (options->bases_n == DLB_BASES_MAX)
+            return dlb_fail(error, DLB_INVALID, "--base is given more than %d times.",
+                            DLB_BASES_MAX);
+        options->bases[options->bases_n++] = value;
+        return DLB_OK;
+    case PERCENT:
+        *(double *)field = strtod(value, &end);
+        if (*end || errno || !(*(double *)field > 0) || *(double *)field >= 100)
+            return dlb_fail(
+                error, DLB_INVALID,
+                "--%s does not take '%s'; accepted: percent above 0 and below "
+                "100, as 5.",
+                option->name, quoted);
+        return DLB_OK;
+    case ROUNDS:
+        *(int64_t *)field = strtoll(value, &end, 10);
+        if (*end || errno || *(int64_t *)field < 1 || *(int64_t *)field > 100)
+            return dlb_fail(error, DLB_INVALID,
+                            "--%s does not take '%s'; accepted: a whole number from 1 to "
+                            "100.",
+                            option->name, quoted);
+        return DLB_OK;
     case SECONDS:
         *(double *)field = strtod(value, &end);
         if (*end || errno || !isfinite(*(double *)field) || *(double *)field <= 0)
@@ -282,6 +329,15 @@ static enum dlb_status add_word(const char *word, const struct command *command,
 {
     char quoted[QUOTE_MAX], hint[DLB_HINT_MAX], list[LIST_MAX];
     dlb_quote(word, quoted, sizeof quoted);
+    if (command->words_min) {
+        if (options->words_n == DLB_WORDS_MAX)
+            return dlb_fail(error, DLB_INVALID,
+                            "'%s' takes %d words at most; name a folder that holds the "
+                            "runs instead.",
+                            command->name, DLB_WORDS_MAX);
+        options->words[options->words_n++] = word;
+        return DLB_OK;
+    }
     if (!command->topics)
         return dlb_fail(error, DLB_INVALID, "'%s' takes no word after it; remove '%s'.",
                         command->name, quoted);
@@ -319,7 +375,7 @@ static enum dlb_status read_option(int argc, char **argv, int *i, bool *given,
     if (!takes_value && value)
         return dlb_fail(error, DLB_INVALID, "--%s takes no value; remove '=%s'.",
                         option->name, dlb_quote(value, quoted, sizeof quoted));
-    if (given[found] && takes_value && option->kind != SHAPE)
+    if (given[found] && takes_value && option->kind != SHAPE && option->kind != BASE)
         return dlb_fail(error, DLB_INVALID, "--%s is given twice; give it once.",
                         option->name);
     given[found] = true;
@@ -353,7 +409,7 @@ static enum dlb_status check_together(const bool *given,
         if (!(table[i].commands & (1u << options->command)))
             return dlb_fail(error, DLB_INVALID,
                             "--%s has no meaning for '%s'; remove it.", table[i].name,
-                            command->name);
+                            command ? command->name : "dlbench without a command");
         if (options->resume && table[i].fixed_by_run)
             return dlb_fail(
                 error, DLB_INVALID,
@@ -366,6 +422,10 @@ static enum dlb_status check_together(const bool *given,
             return dlb_fail(
                 error, DLB_INVALID, "--%s and --%s contradict: %s; remove one of them.",
                 contradictions[i].a, contradictions[i].b, contradictions[i].why);
+    if (command && options->words_n < command->words_min)
+        return dlb_fail(error, DLB_INVALID,
+                        "'%s' needs more words; write 'dlbench %s%s'.", command->name,
+                        command->name, command->words);
     if (options->command != DLB_COMMAND_BENCH)
         return DLB_OK;
     const char *needs_op = options->shapes_n    ? "shape"
@@ -415,10 +475,12 @@ enum dlb_status dlb_options_parse(int argc, char **argv, struct dlb_options *opt
 /* One entry: what is typed, then the text from HELP_COLUMN on, line by line. */
 static void print_entry(FILE *out, const char *typed, const char *help)
 {
-    fprintf(out, "  %-*s ", HELP_COLUMN - 3, typed);
+    bool fits = strlen(typed) <= HELP_COLUMN - 3;
+    fprintf(out, "  %-*s %s", HELP_COLUMN - 3, typed, fits ? "" : "\n");
     for (const char *line = help; *line;) {
         int length = (int)strcspn(line, "\n");
-        fprintf(out, "%*s%.*s\n", line == help ? 0 : HELP_COLUMN, "", length, line);
+        fprintf(out, "%*s%.*s\n", line == help && fits ? 0 : HELP_COLUMN, "", length,
+                line);
         line += length + (line[length] == '\n');
     }
 }
@@ -442,8 +504,9 @@ void dlb_options_help(FILE *out)
                  table[i].value ? " " : "", table[i].value ? table[i].value : "");
         print_entry(out, typed, table[i].help);
     }
-    fputs(
-        "\nExit status: 0 fine, 2 bad input, 3 a kernel computed something wrong, 4 too "
-        "noisy,\n6 interrupted or incomplete.\n",
-        out);
+    fputs("\nExit status: 0 fine, 1 a regression, 2 bad input, 3 a kernel computed "
+          "something "
+          "wrong,\n4 too noisy to conclude, 5 the machine changed, 6 interrupted or "
+          "incomplete.\n",
+          out);
 }
