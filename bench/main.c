@@ -2,6 +2,7 @@
  * The only place that prints errors and exits.
  */
 #include "exit.h"
+#include "judge/compare.h"
 #include "judge/history.h"
 #include "machine/topology.h"
 #include "measure/checkup.h"
@@ -54,6 +55,21 @@ static int bench(const struct dlb_options *options, int argc, char **argv)
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
     if (dlb_session_run(options, &io, &exit_status, &error))
+        return fail(&error, exit_status);
+    return exit_status;
+}
+
+static int compare(const struct dlb_options *options)
+{
+    struct dlb_error error = {0};
+    int exit_status = DLB_EXIT_USAGE;
+    struct dlb_compare_io io = {
+        .out = stdout, .notes = stderr, .stop = &stop, .rerun = dlb_rerun_self};
+    if (options->confirm) { /* else there is nothing to finish */
+        signal(SIGINT, on_interrupt);
+        signal(SIGTERM, on_interrupt);
+    }
+    if (dlb_compare_run(options, &io, &exit_status, &error))
         return fail(&error, exit_status);
     return exit_status;
 }
@@ -191,6 +207,8 @@ static int run_command(const struct dlb_options *options, int argc, char **argv)
         return with_topology(options);
     case DLB_COMMAND_LIST:
         return list(options);
+    case DLB_COMMAND_COMPARE:
+        return compare(options);
     case DLB_COMMAND_HISTORY:
         return history(options);
     case DLB_COMMAND_EXPORT:

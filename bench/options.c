@@ -11,10 +11,13 @@ enum kind {
     FLAG,    /* bool */
     TEXT,    /* const char *, as it stands */
     SHAPE,   /* appended to shapes */
+    BASE,    /* appended to bases */
     WORD,    /* const char *, one of words */
     WORDS,   /* const char *, a comma list of words */
     SECONDS, /* double above 0 */
+    PERCENT, /* double above 0, below 100 */
     WHOLE,   /* int64_t from 0 */
+    ROUNDS,  /* int64_t from 1 to 100 */
     EXPORT,  /* const char *, KIND=FILE */
     COMMAND  /* sets the command */
 };
@@ -24,6 +27,7 @@ enum {
     DOCTOR = 1 << DLB_COMMAND_DOCTOR,
     TOPOLOGY = 1 << DLB_COMMAND_TOPOLOGY,
     LIST = 1 << DLB_COMMAND_LIST,
+    COMPARE = 1 << DLB_COMMAND_COMPARE,
     HISTORY = 1 << DLB_COMMAND_HISTORY,
     ALL = ~0
 };
@@ -83,8 +87,8 @@ static const struct option table[] = {
      true, cache_states},
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
      SECONDS, AT(budget_seconds), BENCH | DOCTOR, false, NULL},
-    {NULL, "seed", "N", "of fills and of random order; default 0", WHOLE, AT(seed), BENCH,
-     true, NULL},
+    {NULL, "seed", "N", "of fills, random order and resampling; default 0", WHOLE,
+     AT(seed), BENCH | COMPARE, true, NULL},
     {NULL, "topology", "SPEC",
      "another machine, hwloc XML or \"pack:2 core:8 pu:2\"; with\n--dry-run or the "
      "command "
@@ -107,8 +111,20 @@ static const struct option table[] = {
     {NULL, "export", "KIND=FILE", "also write the results in another tool's format",
      EXPORT, AT(export_to), BENCH, false, NULL},
     {NULL, "format", "NAME", "of the report: text (default), md, csv or json", WORD,
-     AT(format), HISTORY, false, formats},
+     AT(format), COMPARE | HISTORY, false, formats},
     {NULL, "quiet", NULL, "results only, no progress", FLAG, AT(quiet), ALL, false, NULL},
+    {"How to compare", "base", "RUN",
+     "one more run of BASE; then all words are NEW's;\nmay "
+     "repeat",
+     BASE, AT(bases), COMPARE, false, NULL},
+    {NULL, "threshold", "PERCENT",
+     "slowdowns from here on are regressions; default 5,\nand the noise floor at least",
+     PERCENT, AT(threshold_percent), COMPARE, false, NULL},
+    {NULL, "confirm", "N",
+     "run the suspects again, N times, and call regressions\nonly what holds; 5 is a "
+     "good "
+     "number",
+     ROUNDS, AT(confirm), COMPARE, false, NULL},
     {"About", "help", NULL, "this text", COMMAND, DLB_COMMAND_HELP, ALL, false, NULL},
     {NULL, "version", NULL, "versions of dlbench and of oneDNN", COMMAND,
      DLB_COMMAND_VERSION, ALL, false, NULL},
@@ -128,6 +144,10 @@ static const struct command {
      NULL, 0},
     {"list", " [TOPIC]", "ops, suites, tiles, isa, columns or columns-markdown",
      DLB_COMMAND_LIST, topics, 0},
+    {"compare", " BASE NEW...",
+     "is NEW slower than BASE?  Runs are folders or results.csv\nfiles; several NEW are "
+     "repeats.  Runs of two machines are\nput side by side",
+     DLB_COMMAND_COMPARE, NULL, 1},
     {"history", " RUN...",
      "when cases became slower or faster, over many runs:\nfolders of runs, or folders "
      "that "
@@ -234,6 +254,29 @@ static enum dlb_status set_value(const struct option *option, const char *value,
                 "file and name it with --suite.",
                 DLB_SHAPES_MAX);
         options->shapes[options->shapes_n++] = value;
+        return DLB_OK;
+    case BASE:
+        if (options->bases_n == DLB_BASES_MAX)
+            return dlb_fail(error, DLB_INVALID, "--base is given more than %d times.",
+                            DLB_BASES_MAX);
+        options->bases[options->bases_n++] = value;
+        return DLB_OK;
+    case PERCENT:
+        *(double *)field = strtod(value, &end);
+        if (*end || errno || !(*(double *)field > 0) || *(double *)field >= 100)
+            return dlb_fail(
+                error, DLB_INVALID,
+                "--%s does not take '%s'; accepted: percent above 0 and below "
+                "100, as 5.",
+                option->name, quoted);
+        return DLB_OK;
+    case ROUNDS:
+        *(int64_t *)field = strtoll(value, &end, 10);
+        if (*end || errno || *(int64_t *)field < 1 || *(int64_t *)field > 100)
+            return dlb_fail(error, DLB_INVALID,
+                            "--%s does not take '%s'; accepted: a whole number from 1 to "
+                            "100.",
+                            option->name, quoted);
         return DLB_OK;
     case SECONDS:
         *(double *)field = strtod(value, &end);
@@ -342,7 +385,7 @@ static enum dlb_status read_option(int argc, char **argv, int *i, bool *given,
     if (!takes_value && value)
         return dlb_fail(error, DLB_INVALID, "--%s takes no value; remove '=%s'.",
                         option->name, dlb_quote(value, quoted, sizeof quoted));
-    if (given[found] && takes_value && option->kind != SHAPE)
+    if (given[found] && takes_value && option->kind != SHAPE && option->kind != BASE)
         return dlb_fail(error, DLB_INVALID, "--%s is given twice; give it once.",
                         option->name);
     given[found] = true;
@@ -471,8 +514,9 @@ void dlb_options_help(FILE *out)
                  table[i].value ? " " : "", table[i].value ? table[i].value : "");
         print_entry(out, typed, table[i].help);
     }
-    fputs(
-        "\nExit status: 0 fine, 2 bad input, 3 a kernel computed something wrong, 4 too "
-        "noisy,\n6 interrupted or incomplete.\n",
-        out);
+    fputs("\nExit status: 0 fine, 1 a regression, 2 bad input, 3 a kernel computed "
+          "something "
+          "wrong,\n4 too noisy to conclude, 5 the machine changed, 6 interrupted or "
+          "incomplete.\n",
+          out);
 }

@@ -10,13 +10,14 @@
 
 #include <stdio.h>
 
-enum { DLB_SHAPES_MAX = 256, DLB_WORDS_MAX = 4096 };
+enum { DLB_SHAPES_MAX = 256, DLB_WORDS_MAX = 4096, DLB_BASES_MAX = 64 };
 
 enum dlb_command {
     DLB_COMMAND_BENCH, /* the main job: no command word */
     DLB_COMMAND_DOCTOR,
     DLB_COMMAND_TOPOLOGY,
     DLB_COMMAND_LIST,    /* words: none, or one of those in the help */
+    DLB_COMMAND_COMPARE, /* words: BASE, unless there are bases, and NEW… */
     DLB_COMMAND_HISTORY, /* words: runs */
     DLB_COMMAND_EXPORT,  /* words: KIND=FILE, runs */
     DLB_COMMAND_HELP,
@@ -33,7 +34,11 @@ struct dlb_options {
     int shapes_n;
     const char *candidate; /* time this candidate only, instead of searching */
     const char *out, *resume, *export_to, *topology;
-    const char *format;    /* of the report: text, md, csv, json */
+    const char *format; /* of the report: text, md, csv, json */
+    const char *bases[DLB_BASES_MAX];
+    int bases_n;
+    double threshold_percent;
+    int64_t confirm;       /* rounds */
     double budget_seconds; /* 0 = the default */
     int64_t seed;
     bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe;
@@ -41,7 +46,7 @@ struct dlb_options {
 
 /*
  * Fills *options.  The values of --pass, --impl, --accuracy, --cache-state and --format are
- * checked against their words, --budget and --seed against their ranges, --export against
+ * checked against their words, numbers against their ranges, --export against
  * KIND=FILE; all other texts are judged by those who know what is valid.  DLB_INVALID
  * names the option and, for a near miss, what was probably meant; options that contradict
  * each other, or that the command does not take, are refused too.

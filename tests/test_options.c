@@ -125,8 +125,22 @@ static void test_commands(void **state)
     assert_int_equal(options.command, DLB_COMMAND_VERSION);
     accept("-- list ops");
     assert_int_equal(options.command, DLB_COMMAND_LIST);
+    accept("compare base new1 new2");
+    assert_int_equal(options.command, DLB_COMMAND_COMPARE);
+    assert_int_equal(options.words_n, 3);
+    assert_string_equal(options.words[2], "new2");
+    accept(
+        "compare --base a --base=b --threshold 2.5 --confirm 5 --format md new --seed 3");
+    assert_int_equal(options.bases_n, 2);
+    assert_string_equal(options.bases[1], "b");
+    assert_string_equal(options.format, "md");
+    assert_true(options.threshold_percent == 2.5 && options.confirm == 5);
+    refuse("compare", "dlbench compare BASE NEW");
+    refuse("compare a b --sweep", "--sweep|'compare'");
+    refuse("--threshold 5", "--threshold|without a command");
     refuse("docter", "'docter'|did you mean 'doctor'");
-    refuse("frobnicate", "'frobnicate'|doctor, topology, list, history, export, help");
+    refuse("frobnicate",
+           "'frobnicate'|doctor, topology, list, compare, history, export, help");
     refuse("-- --op", "'--op'");
     refuse("list opps", "'opps'|did you mean 'ops'|ops, suites, tiles, isa, columns");
     refuse("list ops tiles", "'tiles' is too many");
@@ -175,6 +189,21 @@ static void test_bad_numbers(void **state)
         snprintf(line, sizeof line, "--seed %s", seeds[i]);
         refuse(line, "--seed|whole number");
     }
+}
+
+static void test_compare_numbers(void **state)
+{
+    (void)state;
+    refuse("compare a b --threshold 0", "--threshold|'0'|percent");
+    refuse("compare a b --threshold -3", "--threshold|'-3'");
+    refuse("compare a b --threshold 5%", "'5%'");
+    refuse("compare a b --threshold 100", "below 100");
+    refuse("compare a b --threshold nan", "'nan'");
+    refuse("compare a b --confirm 0", "--confirm|'0'|1 to 100");
+    refuse("compare a b --confirm many", "'many'");
+    refuse("compare a b --confirm 101", "'101'");
+    refuse("compare a b --format markdown", "'markdown'|text, md, csv, json");
+    refuse("compare a b --threshold 5 --threshold 6", "given twice");
 }
 
 static void test_contradictions(void **state)
@@ -239,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_commands),        cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_bad_numbers),     cmocka_unit_test(test_contradictions),
         cmocka_unit_test(test_too_many_shapes), cmocka_unit_test(test_help),
+        cmocka_unit_test(test_compare_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -272,26 +272,12 @@ out:
     return status;
 }
 
-enum dlb_status dlb_csv_read_part(const char *file, int64_t bytes, bool comments,
-                                  dlb_csv_fn *fn, void *context, struct dlb_error *error)
-{
-    struct reader reader = {
-        .file = file, .fn = fn, .context = context, .error = error, .comments = comments};
-    return read_file(&reader, bytes);
-}
-
 enum dlb_status dlb_csv_read(const char *file, bool comments, dlb_csv_fn *fn,
                              void *context, struct dlb_error *error)
 {
-    return dlb_csv_read_part(file, INT64_MAX, comments, fn, context, error);
-}
-
-static enum dlb_status remember_end(void *context, const struct dlb_csv_record *record,
-                                    struct dlb_error *error)
-{
-    (void)error;
-    *(int64_t *)context = record->end;
-    return DLB_OK;
+    struct reader reader = {
+        .file = file, .fn = fn, .context = context, .error = error, .comments = comments};
+    return read_file(&reader, INT64_MAX);
 }
 
 /* Bytes up to and including the last LF; 0 without one. */
@@ -324,19 +310,40 @@ static enum dlb_status find_last_newline(const char *file, int64_t *bytes,
     return status;
 }
 
-enum dlb_status dlb_csv_whole(const char *file, int64_t *bytes, struct dlb_error *error)
+struct whole {
+    dlb_csv_fn *fn;
+    void *context;
+    int64_t end;
+};
+
+static enum dlb_status pass_whole(void *context, const struct dlb_csv_record *record,
+                                  struct dlb_error *error)
+{
+    struct whole *whole = context;
+    whole->end = record->end;
+    return whole->fn ? whole->fn(whole->context, record, error) : DLB_OK;
+}
+
+enum dlb_status dlb_csv_read_whole(const char *file, dlb_csv_fn *fn, void *context,
+                                   int64_t *bytes, struct dlb_error *error)
 {
     int64_t limit;
-    *bytes = 0;
+    struct whole whole = {fn, context, 0};
     enum dlb_status status = find_last_newline(file, &limit, error);
-    if (status)
-        return status;
     struct reader reader = {.file = file,
-                            .fn = remember_end,
-                            .context = bytes,
+                            .fn = pass_whole,
+                            .context = &whole,
                             .error = error,
                             .drop_open_quote = true};
-    return read_file(&reader, limit);
+    if (!status)
+        status = read_file(&reader, limit);
+    *bytes = whole.end;
+    return status;
+}
+
+enum dlb_status dlb_csv_whole(const char *file, int64_t *bytes, struct dlb_error *error)
+{
+    return dlb_csv_read_whole(file, NULL, NULL, bytes, error);
 }
 
 static bool skip_digits(const char **text)

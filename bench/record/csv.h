@@ -34,12 +34,13 @@ typedef enum dlb_status dlb_csv_fn(void *context, const struct dlb_csv_record *r
 enum dlb_status dlb_csv_read(const char *file, bool comments, dlb_csv_fn *fn,
                              void *context, struct dlb_error *error);
 
-/* The same for the first bytes of file only. */
-enum dlb_status dlb_csv_read_part(const char *file, int64_t bytes, bool comments,
-                                  dlb_csv_fn *fn, void *context, struct dlb_error *error);
+/* The same for its whole records: *bytes at the start of file, which is where the torn end
+ * begins that a killed writer left. */
+enum dlb_status dlb_csv_read_whole(const char *file, dlb_csv_fn *fn, void *context,
+                                   int64_t *bytes, struct dlb_error *error);
 
-/* How many bytes at the start of file are whole records: what follows is the torn end
- * that a killed writer left.  Damage elsewhere is DLB_INVALID, as in dlb_csv_read. */
+/* How many bytes at the start of file are whole records.  Damage elsewhere is DLB_INVALID,
+ * as in dlb_csv_read. */
 enum dlb_status dlb_csv_whole(const char *file, int64_t *bytes, struct dlb_error *error);
 
 /* Records as text, to be written in one piece.  A zeroed one is empty. */

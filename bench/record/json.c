@@ -242,7 +242,8 @@ static const cJSON *find(const struct dlb_json_file *file, const char *keys)
         char key[64];
         const char *end = strchrnul(keys, '.');
         snprintf(key, sizeof key, "%.*s", (int)(end - keys), keys);
-        at = cJSON_GetObjectItemCaseSensitive(at, key);
+        at = cJSON_IsArray(at) ? cJSON_GetArrayItem(at, atoi(key))
+                               : cJSON_GetObjectItemCaseSensitive(at, key);
         keys = *end ? end + 1 : NULL;
     }
     return at;
@@ -265,6 +266,26 @@ const char *dlb_json_find_element(const struct dlb_json_file *file, const char *
 {
     const cJSON *item = cJSON_GetArrayItem(find(file, keys), i);
     return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+static void visit_below(const cJSON *item, const char *keys, dlb_json_visit_fn *visit,
+                        void *context)
+{
+    for (const cJSON *child = item ? item->child : NULL; child; child = child->next) {
+        char path[256];
+        snprintf(path, sizeof path, "%s%s%s", keys, *keys ? "." : "",
+                 child->string ? child->string : "");
+        if (cJSON_IsString(child))
+            visit(context, path, child->valuestring);
+        else
+            visit_below(child, path, visit, context);
+    }
+}
+
+void dlb_json_each_text(const struct dlb_json_file *file, const char *keys,
+                        dlb_json_visit_fn *visit, void *context)
+{
+    visit_below(find(file, keys), "", visit, context);
 }
 
 void dlb_json_close(struct dlb_json_file *file)

@@ -45,13 +45,20 @@ void dlb_json_release(struct dlb_json *json);
 struct dlb_json_file;
 enum dlb_status dlb_json_open(const char *path, struct dlb_json_file **file,
                               struct dlb_error *error);
-/* The text or number under the keys joined by ".", or NULL.  Lives with file. */
+/* The text or number under the keys joined by ".", where the key of an array is a number
+ * from 0, or NULL.  Lives with file. */
 const char *dlb_json_find_text(const struct dlb_json_file *file, const char *keys);
 double dlb_json_find_real(const struct dlb_json_file *file,
                           const char *keys); /* or NaN */
 /* Number i (from 0) of the array of texts under keys, or NULL.  Lives with file. */
 const char *dlb_json_find_element(const struct dlb_json_file *file, const char *keys,
                                   int i);
+/* Calls visit for each text below keys (NULL: of the whole document), in the order of the
+ * file, with the keys from there on joined by ".". */
+typedef void dlb_json_visit_fn(void *context, const char *keys, const char *text);
+void dlb_json_each_text(const struct dlb_json_file *file, const char *keys,
+                        dlb_json_visit_fn *visit, void *context);
+/* Safe on NULL. */
 void dlb_json_close(struct dlb_json_file *file);
 
 #endif

@@ -34,9 +34,12 @@ struct table_reader {
     enum dlb_table_id id;
     const struct dlb_table *table;
     bool exact;
+    const int *wanted; /* NULL: every column */
+    int wanted_n;
     dlb_table_fn *fn;
     void *context;
-    int *column; /* of each cell of a record, -1 when unknown; NULL before the header */
+    int *
+        column; /* of each cell of a record, -1 when passed over; NULL before the header */
     int columns_n;
     struct dlb_cell cell[DLB_COLUMNS];
 };
@@ -116,7 +119,15 @@ static enum dlb_status read_header(struct table_reader *reader,
                                 reader->file, record->line, record->cells[i]);
     }
     enum dlb_status status = check_required(reader, error);
-    return !status && reader->exact ? check_exact(reader, record, error) : status;
+    if (!status && reader->exact)
+        status = check_exact(reader, record, error);
+    for (int i = 0; i < reader->columns_n && reader->wanted; i++) {
+        bool wanted = false;
+        for (int j = 0; j < reader->wanted_n; j++)
+            wanted |= reader->column[i] == reader->wanted[j];
+        reader->column[i] = wanted ? reader->column[i] : -1;
+    }
+    return status;
 }
 
 static void release_cells(struct table_reader *reader)
@@ -152,6 +163,31 @@ static enum dlb_status on_record(void *context, const struct dlb_csv_record *rec
     return status;
 }
 
+static enum dlb_status read_table(struct table_reader *reader, struct dlb_table_end *end,
+                                  struct dlb_error *error)
+{
+    const char *file = reader->file;
+    struct dlb_table_end found = {0};
+    struct stat info;
+    if (stat(file, &info))
+        return dlb_fail(error, DLB_IO, "%s cannot be read: %s.", file, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return dlb_fail(error, DLB_IO, "%s cannot be read: it is not a regular file.",
+                        file);
+    found.size = info.st_size;
+    enum dlb_status status =
+        dlb_csv_read_whole(file, on_record, reader, &found.whole, error);
+    if (!status && !reader->column)
+        status =
+            dlb_fail(error, DLB_INVALID,
+                     "%s has no header; its first line must name the columns of a %s.",
+                     file, reader->table->file);
+    free(reader->column);
+    if (!status && end)
+        *end = found;
+    return status;
+}
+
 enum dlb_status dlb_table_read(const char *file, enum dlb_table_id table, bool exact,
                                dlb_table_fn *fn, void *context, struct dlb_table_end *end,
                                struct dlb_error *error)
@@ -162,26 +198,22 @@ enum dlb_status dlb_table_read(const char *file, enum dlb_table_id table, bool e
                                   .exact = exact,
                                   .fn = fn,
                                   .context = context};
-    struct dlb_table_end found = {0};
-    struct stat info;
-    if (stat(file, &info))
-        return dlb_fail(error, DLB_IO, "%s cannot be read: %s.", file, strerror(errno));
-    if (!S_ISREG(info.st_mode))
-        return dlb_fail(error, DLB_IO, "%s cannot be read: it is not a regular file.",
-                        file);
-    found.size = info.st_size;
-    enum dlb_status status = dlb_csv_whole(file, &found.whole, error);
-    if (!status)
-        status = dlb_csv_read_part(file, found.whole, false, on_record, &reader, error);
-    if (!status && !reader.column)
-        status =
-            dlb_fail(error, DLB_INVALID,
-                     "%s has no header; its first line must name the columns of a %s.",
-                     file, reader.table->file);
-    free(reader.column);
-    if (!status && end)
-        *end = found;
-    return status;
+    return read_table(&reader, end, error);
+}
+
+enum dlb_status dlb_table_scan(const char *file, enum dlb_table_id table,
+                               const int *wanted, int wanted_n, dlb_table_fn *fn,
+                               void *context, struct dlb_table_end *end,
+                               struct dlb_error *error)
+{
+    struct table_reader reader = {.file = file,
+                                  .id = table,
+                                  .table = &dlb_tables[table],
+                                  .wanted = wanted,
+                                  .wanted_n = wanted_n,
+                                  .fn = fn,
+                                  .context = context};
+    return read_table(&reader, end, error);
 }
 
 struct row_list {
