@@ -1,8 +1,11 @@
 #include "ops.h"
 
+#include "ops/activation.h"
+#include "ops/add.h"
 #include "ops/attention.h"
 #include "ops/batchnorm.h"
 #include "ops/conv.h"
+#include "ops/dropout.h"
 #include "ops/rnn.h"
 
 #include <string.h>
@@ -13,6 +16,9 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_gru, &dlb_reference_gru, "deepbench_gru.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
     {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
+    {&dlb_op_activation, &dlb_reference_activation, "activation.csv"},
+    {&dlb_op_dropout, &dlb_reference_dropout, "dropout.csv"},
+    {&dlb_op_add, &dlb_reference_add, "add.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

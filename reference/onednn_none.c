@@ -65,3 +65,27 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
     (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
     return missing(error);
 }
+
+enum dlb_status dlb_activation_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                      int threads, int formulation,
+                                      struct dlb_plan **plan, struct dlb_error *error)
+{
+    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
+    return missing(error);
+}
+
+enum dlb_status dlb_dropout_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                   int threads, int formulation, struct dlb_plan **plan,
+                                   struct dlb_error *error)
+{
+    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
+    return missing(error);
+}
+
+enum dlb_status dlb_add_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                               int threads, int formulation, struct dlb_plan **plan,
+                               struct dlb_error *error)
+{
+    (void)problem, (void)isa, (void)threads, (void)formulation, (void)plan;
+    return missing(error);
+}

@@ -53,6 +53,9 @@ struct dlb_reference {
     void (*bound)(const struct dlb_bound_call *call);
     unsigned magnitude_inputs;
 
+    /* Zeros are what the operator makes (dropout), and no sign that a check shows little. */
+    bool zeros_belong;
+
     /* A plan of class "naive": runs define() over a share per thread (spmd), stores
      * floats. */
     enum dlb_status (*naive)(const struct dlb_problem *problem, int threads,
@@ -72,7 +75,8 @@ struct dlb_reference {
 };
 
 extern const struct dlb_reference dlb_reference_conv, dlb_reference_lstm,
-    dlb_reference_gru, dlb_reference_attention, dlb_reference_batchnorm;
+    dlb_reference_gru, dlb_reference_attention, dlb_reference_batchnorm,
+    dlb_reference_activation, dlb_reference_dropout, dlb_reference_add;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the
  * build. */

@@ -31,4 +31,16 @@ enum dlb_status dlb_batchnorm_onednn(const struct dlb_problem *problem, enum dlb
                                      int threads, int formulation, struct dlb_plan **plan,
                                      struct dlb_error *error);
 
+enum dlb_status dlb_activation_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                      int threads, int formulation,
+                                      struct dlb_plan **plan, struct dlb_error *error);
+
+enum dlb_status dlb_dropout_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                                   int threads, int formulation, struct dlb_plan **plan,
+                                   struct dlb_error *error);
+
+enum dlb_status dlb_add_onednn(const struct dlb_problem *problem, enum dlb_isa isa,
+                               int threads, int formulation, struct dlb_plan **plan,
+                               struct dlb_error *error);
+
 #endif

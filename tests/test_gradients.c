@@ -23,6 +23,13 @@ static const struct {
     {"batchnorm", "mb5ic2ih1scale0shift0relu1"},
     {"batchnorm", "mb3ic2ih2scale0"},
     {"batchnorm", "mb3ic2ih2shift0relu1"},
+    {"activation", "n40alg-relu"},
+    {"activation", "n40alg-leaky"},
+    {"activation", "n40alg-sigmoid"},
+    {"activation", "n40alg-tanh"},
+    {"dropout", "n40p30seed3"},
+    {"add", "n40"},
+    {"add", "n40relu1"},
 };
 
 static bool has_backward(const struct dlb_op *op)
