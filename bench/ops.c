@@ -1,11 +1,14 @@
 #include "ops.h"
 
+#include "ops/activation.h"
+#include "ops/add.h"
 #include "ops/attention.h"
 #include "ops/batchnorm.h"
 #include "ops/conv.h"
 #include "ops/linear.h"
 #include "ops/optimiser.h"
 #include "ops/pooling.h"
+#include "ops/dropout.h"
 #include "ops/rnn.h"
 #include "ops/xent.h"
 
@@ -23,6 +26,9 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_pooling, &dlb_reference_pooling, "pooling.csv"},
     {&dlb_op_sgd, &dlb_reference_sgd, "sgd.csv"},
     {&dlb_op_adam, &dlb_reference_adam, "adam.csv"},
+    {&dlb_op_activation, &dlb_reference_activation, "activation.csv"},
+    {&dlb_op_dropout, &dlb_reference_dropout, "dropout.csv"},
+    {&dlb_op_add, &dlb_reference_add, "add.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

@@ -145,6 +145,18 @@ dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t al
                                    const_dnnl_primitive_attr_t attributes,
                                    dnnl_engine_t engine);
 
+/* Of elements in the layout of data: forward inference, or the backward pass of it. */
+dnnl_status_t dlb_onednn_eltwise_pd(dnnl_primitive_desc_t *pd, bool backward,
+                                    dnnl_alg_kind_t algorithm, float alpha,
+                                    const struct dlb_onednn_md *data,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine);
+/* A reorder to the same layout. */
+dnnl_status_t dlb_onednn_copy_pd(dnnl_primitive_desc_t *pd,
+                                 const struct dlb_onednn_md *data,
+                                 const_dnnl_primitive_attr_t attributes,
+                                 dnnl_engine_t engine);
+
 /*
  * LSTM, GRU and RNN, cell being dnnl_vanilla_lstm, dnnl_vanilla_gru, dnnl_lbr_gru or
  * dnnl_vanilla_rnn (which alone has an activation, dnnl_eltwise_…).  src_iter and

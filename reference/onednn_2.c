@@ -238,6 +238,39 @@ dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t al
     return code ? code : dnnl_primitive_desc_create(pd, &desc, attributes, engine, NULL);
 }
 
+dnnl_status_t dlb_onednn_eltwise_pd(dnnl_primitive_desc_t *pd, bool backward,
+                                    dnnl_alg_kind_t algorithm, float alpha,
+                                    const struct dlb_onednn_md *data,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine)
+{
+    dnnl_eltwise_desc_t desc;
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_status_t code = dnnl_eltwise_forward_desc_init(
+        &desc, backward ? dnnl_forward_training : dnnl_forward_inference, algorithm,
+        &data->desc, alpha, 0);
+    if (!code)
+        code = dnnl_primitive_desc_create(backward ? &hint : pd, &desc, attributes,
+                                          engine, NULL);
+    if (code || !backward)
+        return code;
+    code = dnnl_eltwise_backward_desc_init(&desc, algorithm, &data->desc, &data->desc,
+                                           alpha, 0);
+    if (!code)
+        code = dnnl_primitive_desc_create(pd, &desc, attributes, engine, hint);
+    dnnl_primitive_desc_destroy(hint);
+    return code;
+}
+
+dnnl_status_t dlb_onednn_copy_pd(dnnl_primitive_desc_t *pd,
+                                 const struct dlb_onednn_md *data,
+                                 const_dnnl_primitive_attr_t attributes,
+                                 dnnl_engine_t engine)
+{
+    return dnnl_reorder_primitive_desc_create(pd, &data->desc, engine, &data->desc,
+                                              engine, attributes);
+}
+
 const bool dlb_onednn_rnn_overwrites = false;
 
 static dnnl_status_t rnn_forward(dnnl_rnn_desc_t *desc, const struct dlb_onednn_rnn *rnn)

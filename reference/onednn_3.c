@@ -229,6 +229,35 @@ dnnl_status_t dlb_onednn_softmax_backward_pd(dnnl_primitive_desc_t *pd,
     return code;
 }
 
+dnnl_status_t dlb_onednn_eltwise_pd(dnnl_primitive_desc_t *pd, bool backward,
+                                    dnnl_alg_kind_t algorithm, float alpha,
+                                    const struct dlb_onednn_md *data,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine)
+{
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_status_t code = dnnl_eltwise_forward_primitive_desc_create(
+        backward ? &hint : pd, engine,
+        backward ? dnnl_forward_training : dnnl_forward_inference, algorithm, data->desc,
+        data->desc, alpha, 0, attributes);
+    if (code || !backward)
+        return code;
+    code = dnnl_eltwise_backward_primitive_desc_create(pd, engine, algorithm, data->desc,
+                                                       data->desc, data->desc, alpha, 0,
+                                                       hint, attributes);
+    dnnl_primitive_desc_destroy(hint);
+    return code;
+}
+
+dnnl_status_t dlb_onednn_copy_pd(dnnl_primitive_desc_t *pd,
+                                 const struct dlb_onednn_md *data,
+                                 const_dnnl_primitive_attr_t attributes,
+                                 dnnl_engine_t engine)
+{
+    return dnnl_reorder_primitive_desc_create(pd, data->desc, engine, data->desc, engine,
+                                              attributes);
+}
+
 dnnl_status_t dlb_onednn_binary_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
                                    const struct dlb_onednn_md *src0,
                                    const struct dlb_onednn_md *src1,

@@ -56,6 +56,9 @@ struct dlb_reference {
     void (*bound)(const struct dlb_bound_call *call);
     unsigned magnitude_inputs, magnitude_outputs;
 
+    /* Zeros are what the operator makes (dropout), and no sign that a check shows little. */
+    bool zeros_belong;
+
     /* A plan of class "naive": runs define() over a share per thread (spmd), stores
      * floats. */
     enum dlb_status (*naive)(const struct dlb_problem *problem, int threads,
@@ -85,6 +88,9 @@ extern const struct dlb_reference dlb_reference_xent;
 extern const struct dlb_reference dlb_reference_pooling;
 extern const struct dlb_reference dlb_reference_sgd;
 extern const struct dlb_reference dlb_reference_adam;
+extern const struct dlb_reference dlb_reference_activation;
+extern const struct dlb_reference dlb_reference_dropout;
+extern const struct dlb_reference dlb_reference_add;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the
  * build. */

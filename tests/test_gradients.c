@@ -50,6 +50,13 @@ static const struct {
     {"pooling", "mb2ic3ih5iw6kh3kw2sh2sw1ph1pw1"},
     {"pooling", "mb1ic2ih6kh3sh2ph1alg-avg"},
     {"pooling", "mb1ic3ih4iw5kh2kw3ph1pw2alg-avgp"},
+    {"activation", "n40alg-relu"},
+    {"activation", "n40alg-leaky"},
+    {"activation", "n40alg-sigmoid"},
+    {"activation", "n40alg-tanh"},
+    {"dropout", "n40p30seed3"},
+    {"add", "n40"},
+    {"add", "n40relu1"},
 };
 
 static bool has_backward(const struct dlb_op *op)

@@ -34,6 +34,9 @@ static const struct {
     {"pooling", "mb2ic5ih7kh3sh2ph1"},
     {"sgd", "n37decay1"},
     {"adam", "n37t3decay1"},
+    {"activation", "n37alg-tanh"},
+    {"dropout", "n37p20"},
+    {"add", "n37relu1"},
 };
 
 static const char *shape_of(const struct dlb_operator *entry)

@@ -353,7 +353,9 @@ static enum dlb_status make_fill(struct dlb_expected *expected, enum dlb_fill_ki
     make_bounds(expected, kind, buffers, !plan, magnitude, pool);
     if (plan)
         status = check_sample(&sample, fill->value, fill->bound, plan, error);
-    expected->zeros = fmin(expected->zeros, zeros_of(expected, fill));
+    expected->zeros = expected->reference->zeros_belong
+                          ? 0
+                          : fmin(expected->zeros, zeros_of(expected, fill));
 out:
     release_all(magnitude);
     free(sample.spot);

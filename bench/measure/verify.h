@@ -58,6 +58,7 @@ void dlb_expected_release(struct dlb_expected *expected);
  * mistrusted: more than 30 % of the expected elements are zero in both fills, not counting
  * those that are zero by definition (op->unreached).  (Behind a ReLU the dense fill has
  * half zeros by nature; the exact fill leans to the positive.)
+ * Never of an operator whose zeros belong to its results (reference.h).
  */
 enum dlb_status dlb_verify(const struct dlb_expected *expected,
                            struct dlb_buffers *buffers, struct dlb_plan *plan,

@@ -63,10 +63,11 @@ static inline int64_t dlb_round_up(int64_t a, int64_t b)
 }
 
 /* A well mixed number of key and index: the finaliser of SplitMix64 (Steele, Lea, Flood
- * 2014) over a counter. */
+ * 2014) over a counter.  dlb_hash(key + i * DLB_HASH_STEP, j) is dlb_hash(key, i + j). */
+#define DLB_HASH_STEP UINT64_C(0x9e3779b97f4a7c15)
 static inline uint64_t dlb_hash(uint64_t key, uint64_t index)
 {
-    uint64_t x = key + index * 0x9e3779b97f4a7c15u;
+    uint64_t x = key + index * DLB_HASH_STEP;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     return x ^ (x >> 31);

@@ -68,6 +68,23 @@ double dlb_op_tensor_bytes(const struct dlb_op *op, const struct dlb_problem *pr
     return bytes;
 }
 
+double dlb_op_transfer_ns(const struct dlb_target *target, const struct dlb_rates *rates,
+                          double bytes, double footprint)
+{
+    const struct {
+        double size, gbs, fallback;
+    } levels[] = {
+        {0.5 * (double)target->l2_bytes * target->threads, rates->l2_gbs, 80},
+        {0.75 * (double)target->l3_bytes * target->threads, rates->l3_gbs, 40},
+        {INFINITY, rates->memory_gbs, 20},
+    };
+    int level = 0;
+    while (footprint > levels[level].size)
+        level++;
+    double gbs = levels[level].gbs > 0 ? levels[level].gbs : levels[level].fallback;
+    return bytes / gbs;
+}
+
 struct choice {
     const struct dlb_op *op;
     const struct dlb_problem *problem;

@@ -184,6 +184,11 @@ enum dlb_status dlb_op_check_elements(const struct dlb_op *op,
 /* For bytes(): all elements of all tensors. */
 double dlb_op_tensor_bytes(const struct dlb_op *op, const struct dlb_problem *problem);
 
+/* For estimate(): nanoseconds for so many bytes, of all threads together, out of the
+ * smallest level of the caches that holds footprint. */
+double dlb_op_transfer_ns(const struct dlb_target *target, const struct dlb_rates *rates,
+                          double bytes, double footprint);
+
 /* The legal candidate of the least estimate without measured rates: op->fallback of an
  * operator whose model is all it knows. */
 void dlb_op_fallback(const struct dlb_op *op, const struct dlb_problem *problem,

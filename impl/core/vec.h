@@ -209,6 +209,17 @@ DLB_INLINE vec v_keep(vec a, unsigned bits)
 {
     return _mm512_maskz_mov_ps((__mmask16)bits, a);
 }
+/* a in the lanes where x is > 0, b in the others, and where x is NaN. */
+DLB_INLINE vec v_if_positive(vec x, vec a, vec b)
+{
+    return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ),
+                              a);
+}
+/* a in the lanes where x is > 0, 0 in the others, and where x is NaN. */
+DLB_INLINE vec v_keep_positive(vec x, vec a)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a);
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -382,6 +393,14 @@ DLB_INLINE vec v_keep(vec a, unsigned bits)
     __m256i own = _mm256_and_si256(_mm256_set1_epi32((int)bits), bit);
     return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(own, bit)));
 }
+DLB_INLINE vec v_if_positive(vec x, vec a, vec b)
+{
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ));
+}
+DLB_INLINE vec v_keep_positive(vec x, vec a)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), a);
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -545,6 +564,15 @@ DLB_INLINE vec v_keep(vec a, unsigned bits)
     __m128i own = _mm_and_si128(_mm_set1_epi32((int)bits), bit);
     return _mm_and_ps(a, _mm_castsi128_ps(_mm_cmpeq_epi32(own, bit)));
 }
+DLB_INLINE vec v_if_positive(vec x, vec a, vec b)
+{
+    __m128 positive = _mm_cmpgt_ps(x, _mm_setzero_ps());
+    return _mm_or_ps(_mm_and_ps(positive, a), _mm_andnot_ps(positive, b));
+}
+DLB_INLINE vec v_keep_positive(vec x, vec a)
+{
+    return _mm_and_ps(_mm_cmpgt_ps(x, _mm_setzero_ps()), a);
+}
 DLB_INLINE void v_stream_fence(void)
 {
     _mm_sfence();
@@ -703,6 +731,14 @@ DLB_INLINE vec v_keep(vec a, unsigned bits)
     return vreinterpretq_f32_u32(
         vandq_u32(vreinterpretq_u32_f32(a), vtstq_u32(vdupq_n_u32(bits), bit)));
 }
+DLB_INLINE vec v_if_positive(vec x, vec a, vec b)
+{
+    return vbslq_f32(vcgtzq_f32(x), a, b);
+}
+DLB_INLINE vec v_keep_positive(vec x, vec a)
+{
+    return vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(x), vreinterpretq_u32_f32(a)));
+}
 DLB_INLINE void v_stream_fence(void) {}
 
 #elif defined(DLB_TARGET_SCALAR)
@@ -853,6 +889,14 @@ DLB_INLINE unsigned v_positive(vec a)
 DLB_INLINE vec v_keep(vec a, unsigned bits)
 {
     return bits & 1 ? a : 0;
+}
+DLB_INLINE vec v_if_positive(vec x, vec a, vec b)
+{
+    return x > 0 ? a : b;
+}
+DLB_INLINE vec v_keep_positive(vec x, vec a)
+{
+    return x > 0 ? a : 0;
 }
 DLB_INLINE void v_stream_fence(void) {}
 

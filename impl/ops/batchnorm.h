@@ -14,7 +14,8 @@
  *              there is no act, else 0,
  *                diff_beta[c] = sum of dz, diff_gamma[c] = sum of dz x^,
  *                diff_src = gamma/sigma (dz - diff_beta/M - x^ diff_gamma/M)
- *              mu, var and the mask are kept by a forward pass before, outside the timed part
+ *              mu and var are those of a forward pass before, outside the timed part, and so
+ *              is a mask where an implementation keeps one
  *
  * Descriptor: mb ic ih iw scale shift relu layout, for example mb16ic64ih56relu1; iw is ih
  * when not named, scale and shift 1, relu 0.  layout-any: each implementation may take the

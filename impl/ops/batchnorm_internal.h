@@ -151,14 +151,16 @@ struct dlb_batchnorm_kernels {
 /* Backward (batchnorm_backward_kernels.c): rows of channels as for normalise. */
 struct dlb_batchnorm_diff {
     const float *src, *diff;
-    const uint8_t *mask; /* NULL: there is none */
-    int64_t ld, mask_ld, rows, channels;
-    const float *mean; /* of the first channel on, as those below */
+    int64_t ld, rows, channels;
+    const float *mean, *factor, *beta; /* of the first channel on, as for normalise */
     /* For differentiate: to = factor dz + slope (src - mean) + offset. */
     float *to;
-    const float *factor, *slope, *offset;
+    const float *slope, *offset;
 };
-typedef void dlb_batchnorm_sums_fn(const struct dlb_batchnorm_diff *call,
+/* Sums of 1 to DLB_BATCHNORM_ROWS_MAX rows, added to those that to holds unless these are
+ * the first; tile is room for as many channels. */
+typedef void dlb_batchnorm_sums_fn(const struct dlb_batchnorm_diff *call, bool first,
+                                   struct dlb_batchnorm_pair tile,
                                    struct dlb_batchnorm_pair to);
 typedef void dlb_batchnorm_differentiate_fn(const struct dlb_batchnorm_diff *call);
 
@@ -166,16 +168,16 @@ typedef void dlb_batchnorm_differentiate_fn(const struct dlb_batchnorm_diff *cal
  * returned unless NULL. */
 struct dlb_batchnorm_finish_backward {
     int64_t channels, count;
-    const float *sum, *product, *variance, *gamma;
-    float *factor, *slope, *offset;
+    const float *sum, *product, *variance, *factor;
+    float *slope, *offset;
     float *out_gamma, *out_beta;
 };
 
 struct dlb_batchnorm_backward_kernels {
-    dlb_batchnorm_sums_fn *sums[2]; /* [masked], of 1 to DLB_BATCHNORM_ROWS_MAX rows */
+    dlb_batchnorm_sums_fn *sums[2]; /* [relu] */
     dlb_batchnorm_merge_fn *merge;
     void (*finish)(const struct dlb_batchnorm_finish_backward *call);
-    dlb_batchnorm_differentiate_fn *differentiate[2][2]; /* [masked][stream] */
+    dlb_batchnorm_differentiate_fn *differentiate[2][2]; /* [relu][stream] */
 };
 
 /* The kernels of a usable ISA. */

@@ -5,8 +5,8 @@
  *           [V] with V the vector's length and channels padded by 0, packed in bind,
  *           unpacked in fetch.  Images of one pixel make both the same: [image][channels]
  * Scratch   the operands of the blocked layout; vectors by channel; the mask
- * Backward  bind runs the forward pass for statistics and mask; its result, which nobody
- *           reads, goes where diff_src will stand
+ * Backward  bind makes the statistics; where the ReLU let pass is worked out again from
+ *           them, which takes less time than to read a mask
  * Errors    dlb_batchnorm_refuse refuses tiles that do not fit; no other
  */
 #include "ops/batchnorm_plan.h"
@@ -36,7 +36,7 @@ static void pack_tensor(const struct dlb_batchnorm *p,
 {
     const float *from = (const float *)p->tensor[t] + canonical_of(p, piece);
     int64_t channels = dlb_min(piece->channels, p->s.ic - piece->channel);
-    to += dlb_batchnorm_element(p, piece);
+    to += piece->element;
     for (int64_t r = 0; r < piece->rows; r++, to += p->ld, from += p->s.ic) {
         memset(to + channels, 0, sizeof *to * (size_t)(piece->channels - channels));
         memcpy(to, from, sizeof *to * (size_t)channels);
@@ -47,7 +47,7 @@ static void pack(const struct dlb_batchnorm_member *m,
                  const struct dlb_batchnorm_piece *piece)
 {
     const struct dlb_batchnorm *p = m->p;
-    float *dst = p->own_dst + dlb_batchnorm_element(p, piece);
+    float *dst = p->own_dst + piece->element;
     pack_tensor(p, piece, DLB_BATCHNORM_SRC, p->own_src);
     if (p->s.backward)
         pack_tensor(p, piece, DLB_BATCHNORM_DIFF_DST, p->own_diff);
@@ -66,7 +66,7 @@ static void unpack(const struct dlb_batchnorm_member *m,
 {
     const struct dlb_batchnorm *p = m->p;
     int64_t channels = dlb_min(piece->channels, p->s.ic - piece->channel);
-    const float *from = p->own_dst + dlb_batchnorm_element(p, piece);
+    const float *from = p->own_dst + piece->element;
     float *to = (float *)p->tensor[result_of(p)] + canonical_of(p, piece);
     for (int64_t r = 0; r < piece->rows; r++, to += p->s.ic, from += p->ld)
         memcpy(to, from, (size_t)channels * sizeof *to);
@@ -78,7 +78,7 @@ static void clear_mask(const struct dlb_batchnorm_member *m,
     const struct dlb_batchnorm *p = m->p;
     int64_t vectors = dlb_div_up(piece->channels, p->lanes);
     for (int64_t r = 0; r < piece->rows; r++)
-        memset(dlb_batchnorm_mask(p, piece) + r * p->mask_ld, 0,
+        memset(p->mask + piece->mask + r * p->mask_ld, 0,
                (size_t)(vectors * p->kernels->mask_bytes));
 }
 
@@ -87,7 +87,7 @@ static void unpack_mask(const struct dlb_batchnorm_member *m,
 {
     const struct dlb_batchnorm *p = m->p;
     int64_t channels = dlb_min(piece->channels, p->s.ic - piece->channel);
-    const uint8_t *from = dlb_batchnorm_mask(p, piece);
+    const uint8_t *from = p->mask + piece->mask;
     float *to = (float *)p->tensor[DLB_BATCHNORM_RELU_MASK] + canonical_of(p, piece);
     for (int64_t r = 0; r < piece->rows; r++, to += p->s.ic, from += p->mask_ld)
         for (int64_t c = 0; c < channels; c++) {
@@ -136,7 +136,6 @@ static enum dlb_status native_bind(struct dlb_plan *plan, void *const *tensor,
     dlb_team_barrier(team);
     if (p->s.backward) {
         dlb_batchnorm_train(p, team);
-        p->kernels->stream_fence();
         dlb_team_barrier(team);
     }
     return DLB_OK;
@@ -150,7 +149,7 @@ static enum dlb_status native_fetch(struct dlb_plan *plan, const struct dlb_team
     (void)error;
     if (p->packed)
         dlb_batchnorm_visit(&m, m.channels[0], m.channels[1], false, unpack);
-    if (plan->fetches_kept)
+    if (p->keeps_mask)
         dlb_batchnorm_visit(&m, m.channels[0], m.channels[1], false, unpack_mask);
     return DLB_OK;
 }
@@ -274,8 +273,7 @@ enum dlb_status dlb_batchnorm_plan(const struct dlb_problem *problem,
     p->lanes = dlb_isa_lanes(target->isa);
     p->packed = candidate->algorithm == DLB_BATCHNORM_BY_BLOCKS;
     p->backward = dlb_batchnorm_backward_by_isa[target->isa];
-    p->keeps_mask = p->s.train && p->s.relu;
-    p->plan.fetches_kept = p->keeps_mask && !p->s.backward;
+    p->plan.fetches_kept = p->keeps_mask = p->s.train && p->s.relu && !p->s.backward;
     p->planes = dlb_batchnorm_planes_get(&p->s, candidate->algorithm);
     p->rows = tile[DLB_BATCHNORM_TILE_ROWS];
     p->tiles = dlb_div_up(p->planes.rows, p->rows);
@@ -294,7 +292,7 @@ enum dlb_status dlb_batchnorm_plan(const struct dlb_problem *problem,
                                                : DLB_BATCHNORM_LINEAR;
     bool stream = tile[DLB_BATCHNORM_TILE_STREAM] == DLB_BATCHNORM_STREAM_ON;
     p->normalise = p->kernels->normalise[act][stream];
-    p->differentiate = p->backward->differentiate[p->keeps_mask][stream];
+    p->differentiate = p->backward->differentiate[p->s.relu][stream];
     make_weights(&p->weights);
     name_plan(&p->plan, target, candidate, p->lanes);
     if (!take_all(p)) {

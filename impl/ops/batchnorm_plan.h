@@ -63,34 +63,22 @@ static inline float *dlb_batchnorm_shared(const struct dlb_batchnorm *p,
 struct dlb_batchnorm_member {
     const struct dlb_batchnorm *p;
     int64_t tiles[2], channels[2]; /* begin, end; tiles of all planes */
+    int64_t rows[2];               /* those of the tiles */
     struct dlb_batchnorm_pair tile, part, all;
-    const float *mean; /* for normalisation */
-    float *factor;     /* forward; backward: of dz, */
-    float *slope;      /* of the distance from the mean, */
-    float *offset;     /* and what is added */
+    const float *mean;     /* for normalisation */
+    float *factor;         /* gamma / sigma */
+    float *slope, *offset; /* backward, as in struct dlb_batchnorm_diff */
 };
 struct dlb_batchnorm_member dlb_batchnorm_member_get(const struct dlb_batchnorm *p,
                                                      int rank);
 
 /* A tile's rows of some channels, no more than one unit. */
 struct dlb_batchnorm_piece {
-    int64_t plane, row, rows, channel, channels;
-    int64_t position; /* of row among those of all planes */
+    int64_t rows, channel, channels;
+    int64_t position; /* of the first row among those of all planes */
+    int64_t element;  /* where the first element stands, */
+    int64_t mask;     /* and the byte with its bit */
 };
-
-/* Where the piece's first element stands, and the mask of it. */
-static inline int64_t dlb_batchnorm_element(const struct dlb_batchnorm *p,
-                                            const struct dlb_batchnorm_piece *piece)
-{
-    return piece->plane * p->plane_stride + piece->channel / p->unit * p->unit_stride +
-           piece->channel % p->unit + piece->row * p->ld;
-}
-static inline uint8_t *dlb_batchnorm_mask(const struct dlb_batchnorm *p,
-                                          const struct dlb_batchnorm_piece *piece)
-{
-    return p->mask + piece->plane * p->mask_plane +
-           piece->channel / p->lanes * p->mask_vector + piece->row * p->mask_ld;
-}
 
 /* Calls fn with all pieces of the member's tiles with channels begin … end-1, as memory
  * lies: plane, unit, tile; or exactly backward. */
@@ -99,8 +87,7 @@ typedef void dlb_batchnorm_piece_fn(const struct dlb_batchnorm_member *m,
 void dlb_batchnorm_visit(const struct dlb_batchnorm_member *m, int64_t begin, int64_t end,
                          bool backward, dlb_batchnorm_piece_fn *fn);
 
-/* The forward pass of fwd_train, or what of it a backward pass needs: statistics, and the
- * mask where there is one. */
+/* The forward pass of fwd_train, or what of it a backward pass needs: the statistics. */
 void dlb_batchnorm_train(const struct dlb_batchnorm *p, const struct dlb_team *team);
 
 /* plan.h's run, of a struct dlb_batchnorm. */

@@ -28,6 +28,12 @@
  */
 #include "ops/batchnorm_plan.h"
 
+/* Rows of all planes before a tile. */
+static int64_t rows_before(const struct dlb_batchnorm *p, int64_t tile)
+{
+    return tile / p->tiles * p->planes.rows + tile % p->tiles * p->rows;
+}
+
 struct dlb_batchnorm_member dlb_batchnorm_member_get(const struct dlb_batchnorm *p,
                                                      int rank)
 {
@@ -38,8 +44,10 @@ struct dlb_batchnorm_member dlb_batchnorm_member_get(const struct dlb_batchnorm 
               &m.tiles[0], &m.tiles[1]);
     dlb_share(p->padded / DLB_BATCHNORM_LINE, rank % p->grid.columns, p->grid.columns,
               &lines[0], &lines[1]);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        m.rows[i] = rows_before(p, m.tiles[i]);
         m.channels[i] = dlb_min(lines[i] * DLB_BATCHNORM_LINE, p->width);
+    }
     struct dlb_batchnorm_pair *pairs[] = {&m.tile, &m.part, &m.all};
     for (int i = 0; i < 3; i++, scratch += 2 * p->padded)
         *pairs[i] = (struct dlb_batchnorm_pair){scratch, scratch + p->padded};
@@ -63,30 +71,32 @@ static struct dlb_batchnorm_pair whole(const struct dlb_batchnorm_member *m, int
     return from_channel(m->p->grid.rows > 1 ? m->all : m->part, c);
 }
 
-/* Rows of all planes before a tile. */
-static int64_t rows_before(const struct dlb_batchnorm *p, int64_t tile)
-{
-    return tile / p->tiles * p->planes.rows + tile % p->tiles * p->rows;
-}
-
 void dlb_batchnorm_visit(const struct dlb_batchnorm_member *m, int64_t begin, int64_t end,
                          bool backward, dlb_batchnorm_piece_fn *fn)
 {
     const struct dlb_batchnorm *p = m->p;
     int64_t first = m->tiles[0] / p->tiles, last = dlb_div_up(m->tiles[1], p->tiles);
     int64_t units = dlb_div_up(end - begin, p->unit);
+    /* Several units begin at whole ones; divisions take as long as some rows. */
+    int64_t element = begin / p->unit * p->unit_stride + begin % p->unit,
+            mask = begin / p->lanes * p->mask_vector,
+            mask_unit = p->unit / p->lanes * p->mask_vector;
     for (int64_t i = 0; i < last - first; i++) {
-        struct dlb_batchnorm_piece piece = {.plane = backward ? last - 1 - i : first + i};
-        int64_t tile_0 = dlb_max(0, m->tiles[0] - piece.plane * p->tiles),
-                tile_1 = dlb_min(p->tiles, m->tiles[1] - piece.plane * p->tiles);
-        for (int64_t u = 0; u < units; u++) {
-            piece.channel = begin + (backward ? units - 1 - u : u) * p->unit;
+        int64_t plane = backward ? last - 1 - i : first + i;
+        int64_t tile_0 = dlb_max(0, m->tiles[0] - plane * p->tiles),
+                tile_1 = dlb_min(p->tiles, m->tiles[1] - plane * p->tiles);
+        for (int64_t k = 0; k < units; k++) {
+            int64_t u = backward ? units - 1 - k : k;
+            struct dlb_batchnorm_piece piece = {.channel = begin + u * p->unit};
             piece.channels = dlb_min(p->unit, end - piece.channel);
             for (int64_t t = tile_0; t < tile_1; t++) {
-                int64_t tile = backward ? tile_0 + tile_1 - 1 - t : t;
-                piece.row = tile * p->rows;
-                piece.rows = dlb_min(p->rows, p->planes.rows - piece.row);
-                piece.position = piece.plane * p->planes.rows + piece.row;
+                int64_t row = (backward ? tile_0 + tile_1 - 1 - t : t) * p->rows;
+                piece.rows = dlb_min(p->rows, p->planes.rows - row);
+                piece.position = plane * p->planes.rows + row;
+                piece.element =
+                    plane * p->plane_stride + element + u * p->unit_stride + row * p->ld;
+                piece.mask =
+                    plane * p->mask_plane + mask + u * mask_unit + row * p->mask_ld;
                 fn(m, &piece);
             }
         }
@@ -97,9 +107,9 @@ static void add_moments(const struct dlb_batchnorm_member *m,
                         const struct dlb_batchnorm_piece *piece)
 {
     const struct dlb_batchnorm *p = m->p;
-    p->kernels->moments(p->src + dlb_batchnorm_element(p, piece), p->ld, piece->rows,
-                        piece->channels, &p->weights, m->tile);
-    p->kernels->merge(piece->channels, piece->position - rows_before(p, m->tiles[0]),
+    p->kernels->moments(p->src + piece->element, p->ld, piece->rows, piece->channels,
+                        &p->weights, m->tile);
+    p->kernels->merge(piece->channels, piece->position - m->rows[0],
                       from_channel(m->part, piece->channel), piece->rows, m->tile);
 }
 
@@ -107,11 +117,11 @@ static void normalise(const struct dlb_batchnorm_member *m,
                       const struct dlb_batchnorm_piece *piece)
 {
     const struct dlb_batchnorm *p = m->p;
-    int64_t element = dlb_batchnorm_element(p, piece), c = piece->channel;
+    int64_t element = piece->element, c = piece->channel;
     struct dlb_batchnorm_normalise call = {
         .src = p->src + element,
         .dst = p->dst + element,
-        .mask = p->keeps_mask ? dlb_batchnorm_mask(p, piece) : NULL,
+        .mask = p->keeps_mask ? p->mask + piece->mask : NULL,
         .ld = p->ld,
         .mask_ld = p->mask_ld,
         .rows = piece->rows,
@@ -132,7 +142,7 @@ static void join_parts(const struct dlb_batchnorm_member *m, int rank, int64_t b
     for (int other = rank % p->grid.columns; other < p->plan.threads;
          other += p->grid.columns) {
         struct dlb_batchnorm_member from = dlb_batchnorm_member_get(p, other);
-        int64_t rows = rows_before(p, from.tiles[1]) - rows_before(p, from.tiles[0]);
+        int64_t rows = from.rows[1] - from.rows[0];
         if (!rows)
             continue;
         merge(end - begin, count, from_channel(m->all, begin), rows,
@@ -201,35 +211,43 @@ void dlb_batchnorm_train(const struct dlb_batchnorm *p, const struct dlb_team *t
             join_parts(&m, team->rank, begin, end, p->kernels->merge);
         }
         finish(&m, team->rank < p->grid.columns, begin, end);
-        if (!p->s.backward || p->keeps_mask)
+        if (!p->s.backward)
             dlb_batchnorm_visit(&m, begin, end, true, normalise);
     }
+}
+
+/* Of the member's channels, from a variance that is known. */
+static void make_factors(const struct dlb_batchnorm_member *m,
+                         enum dlb_batchnorm_shared variance)
+{
+    const struct dlb_batchnorm *p = m->p;
+    int64_t begin = m->channels[0], end = m->channels[1];
+    p->kernels->factors(end - begin, dlb_batchnorm_shared(p, variance) + begin,
+                        dlb_batchnorm_shared(p, DLB_BATCHNORM_SHARED_GAMMA) + begin,
+                        m->factor + begin);
 }
 
 static void infer(const struct dlb_batchnorm *p, const struct dlb_team *team)
 {
     struct dlb_batchnorm_member m = dlb_batchnorm_member_get(p, team->rank);
-    int64_t begin = m.channels[0], end = m.channels[1];
-    p->kernels->factors(
-        end - begin, dlb_batchnorm_shared(p, DLB_BATCHNORM_SHARED_VARIANCE) + begin,
-        dlb_batchnorm_shared(p, DLB_BATCHNORM_SHARED_GAMMA) + begin, m.factor + begin);
-    dlb_batchnorm_visit(&m, begin, end, false, normalise);
+    make_factors(&m, DLB_BATCHNORM_SHARED_VARIANCE);
+    dlb_batchnorm_visit(&m, m.channels[0], m.channels[1], false, normalise);
 }
 
 static struct dlb_batchnorm_diff diff_of(const struct dlb_batchnorm_member *m,
                                          const struct dlb_batchnorm_piece *piece)
 {
     const struct dlb_batchnorm *p = m->p;
-    int64_t element = dlb_batchnorm_element(p, piece), c = piece->channel;
+    int64_t element = piece->element, c = piece->channel;
     return (struct dlb_batchnorm_diff){
         .src = p->src + element,
         .diff = p->diff + element,
-        .mask = p->keeps_mask ? dlb_batchnorm_mask(p, piece) : NULL,
         .ld = p->ld,
-        .mask_ld = p->mask_ld,
         .rows = piece->rows,
         .channels = piece->channels,
         .mean = dlb_batchnorm_shared(p, DLB_BATCHNORM_SHARED_OWN_MEAN) + c,
+        .factor = m->factor + c,
+        .beta = dlb_batchnorm_shared(p, DLB_BATCHNORM_SHARED_BETA) + c,
     };
 }
 
@@ -238,9 +256,9 @@ static void add_sums(const struct dlb_batchnorm_member *m,
 {
     const struct dlb_batchnorm *p = m->p;
     struct dlb_batchnorm_diff call = diff_of(m, piece);
-    p->backward->sums[p->keeps_mask](&call, m->tile);
-    p->backward->merge(piece->channels, piece->position - rows_before(p, m->tiles[0]),
-                       from_channel(m->part, piece->channel), piece->rows, m->tile);
+    bool first = piece->position == m->rows[0];
+    p->backward->sums[p->s.relu](&call, first, m->tile,
+                                 from_channel(m->part, piece->channel));
 }
 
 static void differentiate(const struct dlb_batchnorm_member *m,
@@ -248,8 +266,7 @@ static void differentiate(const struct dlb_batchnorm_member *m,
 {
     const struct dlb_batchnorm *p = m->p;
     struct dlb_batchnorm_diff call = diff_of(m, piece);
-    call.to = p->dst + dlb_batchnorm_element(p, piece);
-    call.factor = m->factor + piece->channel;
+    call.to = p->dst + piece->element;
     call.slope = m->slope + piece->channel;
     call.offset = m->offset + piece->channel;
     p->differentiate(&call);
@@ -266,7 +283,6 @@ static void finish_backward(const struct dlb_batchnorm_member *m, bool first_row
         .sum = all.first,
         .product = all.second,
         .variance = dlb_batchnorm_shared(p, DLB_BATCHNORM_SHARED_OWN_VARIANCE) + begin,
-        .gamma = dlb_batchnorm_shared(p, DLB_BATCHNORM_SHARED_GAMMA) + begin,
         .factor = m->factor + begin,
         .slope = m->slope + begin,
         .offset = m->offset + begin,
@@ -281,6 +297,7 @@ static void finish_backward(const struct dlb_batchnorm_member *m, bool first_row
 static void run_backward(const struct dlb_batchnorm *p, const struct dlb_team *team)
 {
     struct dlb_batchnorm_member m = dlb_batchnorm_member_get(p, team->rank);
+    make_factors(&m, DLB_BATCHNORM_SHARED_OWN_VARIANCE);
     for (int64_t b = 0; b < p->blocks; b++) {
         int64_t begin, end;
         block_of(&m, b, &begin, &end);

@@ -205,25 +205,6 @@ const char *dlb_batchnorm_refuse(const struct dlb_problem *problem,
     return reason ? reason : refuse_stream(&s, target, c);
 }
 
-/* Nanoseconds for so many bytes out of the smallest level that holds footprint; bytes of
- * all threads together. */
-static double transfer(const struct dlb_target *target, const struct dlb_rates *rates,
-                       double bytes, double footprint)
-{
-    const struct {
-        double size, gbs, fallback;
-    } levels[] = {
-        {0.5 * (double)target->l2_bytes * target->threads, rates->l2_gbs, 80},
-        {0.75 * (double)target->l3_bytes * target->threads, rates->l3_gbs, 40},
-        {INFINITY, rates->memory_gbs, 20},
-    };
-    int level = 0;
-    while (footprint > levels[level].size)
-        level++;
-    double gbs = levels[level].gbs > 0 ? levels[level].gbs : levels[level].fallback;
-    return bytes / gbs;
-}
-
 double dlb_batchnorm_estimate(const struct dlb_problem *problem,
                               const struct dlb_target *target,
                               const struct dlb_rates *rates,
@@ -242,13 +223,13 @@ double dlb_batchnorm_estimate(const struct dlb_problem *problem,
      * timed src and dst, within a run the pixels of one block of channels. */
     double used = stream ? read : read + 1;
     double resident = used * image;
-    double time =
-        transfer(target, rates, read * image, resident) +
-        transfer(target, rates, (stream ? 1 : 2) * image, stream ? INFINITY : resident);
+    double time = dlb_op_transfer_ns(target, rates, read * image, resident) +
+                  dlb_op_transfer_ns(target, rates, (stream ? 1 : 2) * image,
+                                     stream ? INFINITY : resident);
     if (s.train) {
         blocks = ceil((double)s.ic / tile[DLB_BATCHNORM_TILE_CHANNELS]);
         double block = image / blocks * (blocks > grid.columns ? grid.columns : 1);
-        time += transfer(target, rates, read * image, used * block);
+        time += dlb_op_transfer_ns(target, rates, read * image, used * block);
     }
     /* Runs of channels break the stream of memory: at 64 a thread it takes twice as long
      * or more. */
