@@ -5,10 +5,10 @@
 #include "ops/attention.h"
 #include "ops/batchnorm.h"
 #include "ops/conv.h"
+#include "ops/dropout.h"
 #include "ops/linear.h"
 #include "ops/optimiser.h"
 #include "ops/pooling.h"
-#include "ops/dropout.h"
 #include "ops/rnn.h"
 #include "ops/xent.h"
 

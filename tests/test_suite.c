@@ -261,6 +261,8 @@ static void check_config(const char *path)
         flop += one->count * padded_flop(one);
         counted += one->count * one->entry->op->flops(&one->problem);
         for (int j = 0; j < i; j++) {
+            if (suite.cases[j].entry != one->entry)
+                continue;
             assert_string_not_equal(one->name, suite.cases[j].name);
             if (!memcmp(&one->problem, &suite.cases[j].problem, sizeof one->problem))
                 fail_msg("%s: %s and %s are the same problem", path, one->name,
