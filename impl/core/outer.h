@@ -42,8 +42,7 @@ struct dlb_outer_kernels {
     /*
      * Copies rows of strips * width elements, ld apart, into one matrix for each strip of
      * width columns, to_strip apart, with rows to_ld apart.  Of a matrix it may write all
-     * of rows * to_ld elements; where to_ld is whole vectors and width is not, columns
-     * from width up to the end of the vector become 0.
+     * of rows * to_ld elements; what stands past width is nothing to rely on.
      */
     void (*pack)(const float *from, int64_t ld, int64_t rows, int64_t width,
                  int64_t strips, float *to, int64_t to_ld, int64_t to_strip);

@@ -128,16 +128,13 @@ DLB_INLINE void pack_whole(const float *from, int64_t ld, int64_t rows, int64_t 
     }
 }
 
-static void pack_exact(const float *from, int64_t width, float *to, bool pad)
+static void pack_exact(const float *from, int64_t width, float *to)
 {
     int64_t j = 0;
     for (; j + VLEN <= width; j += VLEN)
         v_storeu(to + j, v_loadu(from + j));
-    if (pad)
-        v_storeu(to + j, v_load_n(from + j, (int)(width - j)));
-    else
-        for (; j < width; j++)
-            to[j] = from[j];
+    for (; j < width; j++)
+        to[j] = from[j];
 }
 
 /* So many strips that a row of them is a few lines, and as many streams are written. */
@@ -146,8 +143,7 @@ enum { PACK_STRIPS = 16 };
 static void pack_some(const float *from, int64_t ld, int64_t rows, int64_t width,
                       int64_t strips, float *to, int64_t to_ld, int64_t to_strip)
 {
-    bool pad = width % VLEN != 0 && to_ld % VLEN == 0;
-    int64_t safe = pad ? 0 : whole_rows(ld, rows, width, to_ld);
+    int64_t safe = whole_rows(ld, rows, width, to_ld);
     if (width <= VLEN)
         pack_whole(from, ld, safe, width, strips, to, to_ld, to_strip, 1);
     else if (width <= 2 * VLEN)
@@ -161,7 +157,7 @@ static void pack_some(const float *from, int64_t ld, int64_t rows, int64_t width
     for (int64_t row = safe; row < rows; row++)
         for (int64_t strip = 0; strip < strips; strip++)
             pack_exact(from + row * ld + strip * width, width,
-                       to + row * to_ld + strip * to_strip, pad);
+                       to + row * to_ld + strip * to_strip);
 }
 
 static void pack(const float *from, int64_t ld, int64_t rows, int64_t width,
