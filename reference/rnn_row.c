@@ -305,7 +305,7 @@ static void vanilla_step_back(const struct layer *layer, int64_t t)
     const double *h = dlb_rnn_row_h(row, layer->l, t),
                  *diff_h = row->diff_h + layer->l * row->s.dhc;
     for (int64_t o = 0; o < row->s.dhc; o++) {
-        double slope = row->s.relu ? h[o] > 0 : tanh_slope(h[o]);
+        double slope = row->s.relu ? !(h[o] <= 0) : tanh_slope(h[o]);
         row->da[o] = row->du[o] = diff_h[o] * slope;
         row->previous[o] = 0;
     }

@@ -1,4 +1,4 @@
-/* Native LSTM and GRU: every legal candidate of every usable ISA, on teams of 1 to 3,
+/* Native LSTM, GRU and RNN: every legal candidate of every usable ISA, on teams of 1 to 3,
  * against the plain definition. */
 #include "operator_check.h"
 #include "ops/rnn.h"
@@ -46,50 +46,80 @@ static const char *const large_problems[] = {
     "t17mb1slc20dhc410dir-r2l",
 };
 
-static const char *with_lbr(const char *problem, int lbr)
-{
-    static char descriptor[128];
-    snprintf(descriptor, sizeof descriptor, "%slbr%d", problem, lbr);
-    return descriptor;
-}
+/* Backward: chunks of steps, groups of panels, rows that are shared out. */
+static const char *const back_problems[] = {
+    "t1mb1slc1dhc1",
+    "t2mb1slc3dhc2init1",
+    "t3mb2slc5dhc7",
+    "t2mb17slc9dhc15bias0",
+    "t5mb3slc4dhc16init1",
+    "t4mb5slc13dhc17dir-r2linit1",
+    "t1mb2slc11dhc33bias0",
+    "l2t3mb3dhc9init1",
+    "l3t2mb2dhc8",
+    "t3mb3slc6dhc5dir-concat",
+    "l2t4mb2dhc19dir-concatinit1",
+    "l2t3mb4dhc11dir-sum",
+    "t40mb60slc3dhc5dir-r2linit1",
+    "t9mb1slc70dhc70",
+};
 
-static int check_list(const struct dlb_reference *reference, int lbr,
+static int check_list(const struct dlb_reference *reference, const char *suffix,
                       const char *const *list, size_t n, enum dlb_pass pass)
 {
     int run = 0;
-    for (size_t i = 0; i < n; i++)
-        run +=
-            dlb_check_native(reference, lbr < 0 ? list[i] : with_lbr(list[i], lbr), pass);
+    for (size_t i = 0; i < n; i++) {
+        char descriptor[128];
+        snprintf(descriptor, sizeof descriptor, "%s%s", list[i], suffix);
+        run += dlb_check_native(reference, descriptor, pass);
+    }
     return run;
 }
 
-#define CHECK(reference, lbr, list, pass)                                                \
-    check_list(reference, lbr, list, sizeof list / sizeof *list, pass)
+#define CHECK(reference, suffix, list, pass)                                             \
+    check_list(reference, suffix, list, sizeof list / sizeof *list, pass)
 
-static void check_operator(const struct dlb_reference *reference, int lbr)
+static void check_operator(const struct dlb_reference *reference, const char *suffix)
 {
-    int run = CHECK(reference, lbr, problems, DLB_FWD) +
-              CHECK(reference, lbr, large_problems, DLB_FWD) +
-              CHECK(reference, lbr, train_problems, DLB_FWD_TRAIN);
+    int run = CHECK(reference, suffix, problems, DLB_FWD) +
+              CHECK(reference, suffix, large_problems, DLB_FWD) +
+              CHECK(reference, suffix, train_problems, DLB_FWD_TRAIN) +
+              CHECK(reference, suffix, back_problems, DLB_BWD);
     print_message("%d candidates\n", run);
 }
 
 static void lstm_equals_the_definition(void **state)
 {
     (void)state;
-    check_operator(&dlb_reference_lstm, -1);
+    check_operator(&dlb_reference_lstm, "");
 }
 
 static void plain_gru_equals_the_definition(void **state)
 {
     (void)state;
-    check_operator(&dlb_reference_gru, 0);
+    check_operator(&dlb_reference_gru, "");
 }
 
 static void linear_gru_equals_the_definition(void **state)
 {
     (void)state;
-    check_operator(&dlb_reference_gru, 1);
+    check_operator(&dlb_reference_gru, "lbr1");
+}
+
+static void vanilla_rnn_equals_the_definition(void **state)
+{
+    (void)state;
+    check_operator(&dlb_reference_rnn, "act-tanh");
+}
+
+/* The same but for the function: no need for every problem. */
+static void rectified_rnn_equals_the_definition(void **state)
+{
+    static const char *const few[] = {"l2t4mb2dhc19dir-concatinit1", "t3mb5slc7dhc12"};
+    (void)state;
+    CHECK(&dlb_reference_rnn, "act-relu", few, DLB_FWD);
+    CHECK(&dlb_reference_rnn, "act-relu", few, DLB_FWD_TRAIN);
+    CHECK(&dlb_reference_rnn, "act-relu", few, DLB_BWD);
 }
 
 /* Operands of the caller's making and what the definition gives for them. */
@@ -190,6 +220,8 @@ int main(void)
         cmocka_unit_test_teardown(lstm_equals_the_definition, dlb_check_close),
         cmocka_unit_test_teardown(plain_gru_equals_the_definition, dlb_check_close),
         cmocka_unit_test_teardown(linear_gru_equals_the_definition, dlb_check_close),
+        cmocka_unit_test_teardown(vanilla_rnn_equals_the_definition, dlb_check_close),
+        cmocka_unit_test_teardown(rectified_rnn_equals_the_definition, dlb_check_close),
         cmocka_unit_test_teardown(special_values_go_where_the_definition_takes_them,
                                   dlb_check_close),
         cmocka_unit_test(illegal_candidates_are_refused),

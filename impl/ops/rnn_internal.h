@@ -39,7 +39,7 @@ extern const char *const dlb_rnn_algorithms[DLB_RNN_ALGORITHMS];
 extern const struct dlb_tile_def dlb_rnn_tiles[DLB_RNN_TILES];
 
 /* The products of a step, in the order in which they are computed. */
-enum dlb_rnn_product {
+enum dlb_rnn_product_kind {
     DLB_RNN_PRODUCT_INPUT, /* W x, all gates */
     DLB_RNN_PRODUCT_STATE, /* U h; plain gru: without the candidate */
     DLB_RNN_PRODUCT_RESET, /* plain gru: U_g (r o h) */
@@ -50,7 +50,7 @@ struct dlb_rnn_gate_range {
     int first, n;
 };
 struct dlb_rnn_gate_range dlb_rnn_product_gates(const struct dlb_rnn_shape *shape,
-                                                enum dlb_rnn_product product);
+                                                enum dlb_rnn_product_kind product);
 
 /* Blocks of lanes units, the last may be partly empty; and how many blocks make whole
  * panels of nv vectors in all products: threads share no panel. */

@@ -3,6 +3,7 @@
  */
 #include "ops/rnn_plan.h"
 #include "core/dispatch.h"
+#include "ops/rnn_back.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,7 +219,8 @@ static void reserve_states(struct dlb_rnn *p, int threads)
         dlb_round_up(p->merge * rows_own * blocks_own * s->gates * p->lanes, LINE);
     /* Enough for a call; and where channels are cut as much as fits, since each part of
      * the rows is read once a group. */
-    int64_t group = p->kc < s->dhc ? GROUP_CUT / (s->gates * p->lanes) : GROUP_BLOCKS;
+    int64_t group =
+        p->gemm.kc < s->dhc ? GROUP_CUT / (s->gates * p->lanes) : GROUP_BLOCKS;
     p->group_blocks = p->together * dlb_max(1, group / (rows_own * p->together));
     p->z_elements = dlb_round_up(rows_own * p->group_blocks * s->gates * p->lanes, LINE);
     p->x = reserve(p, threads * p->x_elements);
@@ -237,6 +239,8 @@ enum dlb_status dlb_rnn_plan(const struct dlb_rnn_shape *shape,
                         "This way of computing the recurrent layers is not legal here "
                         "(%s); take a candidate that the search space offers.",
                         reason);
+    if (shape->back)
+        return dlb_rnn_back_plan(shape, target, candidate, plan, error);
     struct dlb_rnn *p = calloc(1, sizeof *p);
     if (!p)
         return dlb_fail(error, DLB_NOMEM, "No memory for a plan of %zu bytes.",
@@ -245,16 +249,14 @@ enum dlb_status dlb_rnn_plan(const struct dlb_rnn_shape *shape,
     p->plan.threads = target->threads;
     p->plan.fetches_kept = shape->train;
     p->s = *shape;
-    p->gemm = dlb_brgemm_kernels(target->isa);
     p->kernels = dlb_rnn_kernels(target->isa);
     choose_cells(p);
-    p->lanes = p->gemm->lanes;
+    p->gemm = dlb_rnn_gemm_make(target, candidate);
+    p->lanes = p->gemm.lanes;
+    p->nv = p->gemm.nv;
     p->mr = tile[DLB_RNN_TILE_MR];
-    p->nv = tile[DLB_RNN_TILE_NR] / p->lanes;
-    p->kc = tile[DLB_RNN_TILE_KC];
     p->merge = tile[DLB_RNN_TILE_MERGE];
     p->block_rows = dlb_rnn_block_rows(shape, target, p->nv);
-    p->fetch_panel = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_PANEL;
     p->grid = dlb_rnn_grid_make(shape, tile[DLB_RNN_TILE_SPLIT], target->threads,
                                 p->lanes, p->nv);
     p->blocks = dlb_rnn_blocks(shape, p->lanes);

@@ -5,9 +5,8 @@
 #ifndef DLB_OPS_RNN_PLAN_H
 #define DLB_OPS_RNN_PLAN_H
 
-#include "core/brgemm.h"
 #include "ops/rnn_internal.h"
-#include "ops/rnn_kernels.h"
+#include "ops/rnn_multiply.h"
 
 /*
  * One product's weights and bias, of all layers and directions: [l][d][panel][k][nv][lanes]
@@ -27,12 +26,11 @@ struct dlb_rnn_matrix {
 struct dlb_rnn {
     struct dlb_plan plan;
     struct dlb_rnn_shape s;
-    const struct dlb_brgemm_kernels *gemm;
+    struct dlb_rnn_gemm gemm;
     const struct dlb_rnn_kernels *kernels;
     dlb_rnn_cell_fn *cell[DLB_RNN_PRODUCTS]; /* behind each product; W x has none */
     int lanes, mr, nv;
-    int64_t kc, merge, block_rows;
-    bool fetch_panel;
+    int64_t merge, block_rows;
     struct dlb_rnn_grid grid;
     int64_t blocks, together, group_blocks;
     struct dlb_rnn_matrix matrix[DLB_RNN_PRODUCTS];

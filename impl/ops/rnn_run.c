@@ -30,141 +30,6 @@
 
 #include <string.h>
 
-/*
- * c[set*rows + i][column] = sum over k of a[set*a_set + i*lda + k] * weights[k][column],
- * i < rows, over the panels that the call names; column 0 is that of the first one.
- */
-struct product {
-    const struct dlb_rnn_matrix *m;
-    const float *packed, *bias;
-    int64_t panels[2]; /* the thread's, beyond which nothing is fetched */
-    const float *a;
-    int64_t lda, sets, a_set, rows, mr;
-    float *c;
-    int64_t ldc;
-};
-
-/* A pass over the rows: some channels of one panel. */
-struct chunk {
-    int64_t panel, at, k; /* channels at … at+k-1 */
-    int nv;
-    const float *b;
-};
-
-static struct chunk chunk_make(const struct dlb_rnn *p, const struct product *q,
-                               int64_t panel, int64_t at)
-{
-    struct chunk chunk = {
-        .panel = panel,
-        .at = at,
-        .k = dlb_min(p->kc, q->m->k - at),
-        .nv = (int)dlb_min(p->nv, q->m->vectors - panel * p->nv),
-    };
-    chunk.b = q->packed + (panel * p->nv * q->m->k + at * chunk.nv) * p->lanes;
-    return chunk;
-}
-
-/* Rows of one set, in tiles whose sizes differ by at most one. */
-static void multiply_rows(struct dlb_brgemm *call, dlb_brgemm_fn *const *kernel,
-                          int64_t rows, int64_t tiles, const float *fetch_end)
-{
-    int64_t small = rows / tiles, large = rows % tiles;
-    for (int64_t i = 0; i < tiles; i++) {
-        int64_t mr = small + (i < large);
-        kernel[mr](call);
-        call->a += mr * call->lda;
-        call->c += mr * call->ldc;
-        if (call->fetch) {
-            call->fetch += call->k * DLB_BRGEMM_FETCH;
-            if (call->fetch >= fetch_end)
-                call->fetch = NULL;
-        }
-    }
-}
-
-/* One chunk; next is the one after it or NULL, c its columns. */
-static void multiply_chunk(const struct dlb_rnn *p, const struct product *q,
-                           const struct chunk *chunk, const struct chunk *next, float *c)
-{
-    static const int64_t zero = 0;
-    const int64_t tiles = dlb_div_up(q->rows, q->mr);
-    const float *fetch = p->fetch_panel && next ? next->b : NULL,
-                *fetch_end = fetch ? fetch + next->k * next->nv * p->lanes : NULL;
-    struct dlb_brgemm call = {
-        .a_offset = &zero,
-        .lda = q->lda,
-        .b = chunk->b,
-        .b_offset = &zero,
-        .fetch = fetch,
-        .batch = 1,
-        .k = chunk->k,
-        .ldc = q->ldc,
-        .bias = q->bias ? q->bias + chunk->panel * p->nv * p->lanes : NULL,
-        .n = chunk->nv * p->lanes,
-        .flags = chunk->at ? DLB_BRGEMM_ACCUMULATE : 0,
-    };
-    for (int64_t set = 0; set < q->sets; set++) {
-        call.a = q->a + set * q->a_set + chunk->at;
-        call.c = c + set * q->rows * q->ldc;
-        multiply_rows(&call, p->gemm->tile[chunk->nv], q->rows, tiles, fetch_end);
-    }
-}
-
-/* A row's product with as many of the panels begin … end-1 as come in whole sets of
- * streams; returns the first one that is left. */
-static int64_t multiply_row(const struct dlb_rnn *p, const struct product *q,
-                            int64_t begin, int64_t end, bool back)
-{
-    const int64_t width = p->nv * p->lanes, whole = q->m->vectors / p->nv,
-                  sets = (dlb_min(end, whole) - begin) / DLB_RNN_STREAMS;
-    if (q->rows * q->sets != 1 || p->nv != DLB_RNN_STREAM_NV)
-        return begin;
-    for (int64_t i = 0; i < sets; i++) {
-        int64_t panel = begin + (back ? sets - 1 - i : i) * DLB_RNN_STREAMS;
-        struct dlb_rnn_row call = {
-            .a = q->a,
-            .b = q->packed + panel * width * q->m->k,
-            .bias = q->bias ? q->bias + panel * width : NULL,
-            .k = q->m->k,
-            .b_panel = width * q->m->k,
-            .c = q->c + (panel - begin) * width,
-        };
-        p->kernels->row(&call);
-    }
-    return begin + dlb_max(0, sets) * DLB_RNN_STREAMS;
-}
-
-/* Panels begin … end-1, from the last one if back; all of them for one part of the
- * channels after the other, so that this part of the rows stays in L2. */
-static void multiply(const struct dlb_rnn *p, const struct product *q, int64_t begin,
-                     int64_t end, bool back)
-{
-    const int64_t left = multiply_row(p, q, begin, end, back);
-    if (left == end)
-        return;
-    const int64_t first = back ? end - 1 : left, last = back ? left : end - 1,
-                  step = back ? -1 : 1;
-    struct chunk chunk = chunk_make(p, q, first, 0);
-    for (bool more = true; more;) {
-        float *c = q->c + (chunk.panel - begin) * p->nv * p->lanes;
-        int64_t panel = chunk.panel + step, at = chunk.at;
-        if (chunk.panel == last) {
-            at += chunk.k;
-            more = at < q->m->k;
-            /* After all chunks the next group's first one. */
-            panel = more ? first : panel;
-            at = more ? at : 0;
-        }
-        if (panel < q->panels[0] || panel >= q->panels[1]) {
-            multiply_chunk(p, q, &chunk, NULL, c);
-            continue;
-        }
-        struct chunk next = chunk_make(p, q, panel, at);
-        multiply_chunk(p, q, &chunk, &next, c);
-        chunk = next;
-    }
-}
-
 /* Where a layer reads or leaves states: element [t*n + row][unit]. */
 struct place {
     float *base; /* NULL: nowhere */
@@ -178,7 +43,7 @@ struct walk {
     int64_t at; /* l*D + d */
     bool reverse;
     struct place input, out[DLB_RNN_OUTS];
-    struct product product[DLB_RNN_PRODUCTS];
+    struct dlb_rnn_product product[DLB_RNN_PRODUCTS];
     float *state[2], *update, *reset;
 };
 
@@ -233,9 +98,10 @@ static struct walk walk_make(const struct dlb_rnn *p, const struct dlb_rnn_part 
     }
     for (int i = 0; i < DLB_RNN_PRODUCTS; i++) {
         const struct dlb_rnn_matrix *m = &p->matrix[i];
-        w.product[i] = (struct product){
-            .m = m,
-            .mr = i == DLB_RNN_PRODUCT_INPUT ? p->gemm->mr_max[p->nv] : p->mr,
+        w.product[i] = (struct dlb_rnn_product){
+            .k = m->k,
+            .columns = m->vectors * p->lanes,
+            .mr = i == DLB_RNN_PRODUCT_INPUT ? p->gemm.tiles->mr_max[p->nv] : p->mr,
             .packed = p->memory + m->packed + w.at * m->elements,
             .bias = m->biased ? p->memory + m->bias + w.at * m->vectors * p->lanes : NULL,
             .panels = {dlb_rnn_first_panel(p, m, part->blocks[0]),
@@ -315,11 +181,13 @@ static float *group_x(const struct walk *w, const struct group *g)
 }
 
 /* The product's panels of a group. */
-static void multiply_group(const struct walk *w, const struct product *q,
+static void multiply_group(const struct walk *w, enum dlb_rnn_product_kind product,
                            const struct group *g, bool back)
 {
-    multiply(w->p, q, dlb_rnn_first_panel(w->p, q->m, g->begin),
-             dlb_rnn_first_panel(w->p, q->m, g->end), back);
+    const struct dlb_rnn_matrix *m = &w->p->matrix[product];
+    dlb_rnn_multiply(&w->p->gemm, &w->product[product],
+                     dlb_rnn_first_panel(w->p, m, g->begin),
+                     dlb_rnn_first_panel(w->p, m, g->end), back);
 }
 
 /* X of the times begin … end-1 and some groups. */
@@ -328,7 +196,7 @@ static void multiply_input(struct walk *w, int64_t begin, int64_t end,
 {
     const struct dlb_rnn *p = w->p;
     const struct dlb_rnn_part *part = w->part;
-    struct product *q = &w->product[DLB_RNN_PRODUCT_INPUT];
+    struct dlb_rnn_product *q = &w->product[DLB_RNN_PRODUCT_INPUT];
     /* All rows of all steps are one matrix unless the batch is split. */
     const bool dense = part->rows_n == p->s.mb;
     const int64_t own = dense ? 1 : part->rows_n,
@@ -346,21 +214,21 @@ static void multiply_input(struct walk *w, int64_t begin, int64_t end,
             struct group g = group_make(w, back ? groups[0] + groups[1] - 1 - k : k);
             q->ldc = group_columns(p, &g, p->s.gates);
             q->c = group_x(w, &g) + i * own * q->ldc;
-            multiply_group(w, q, &g, back);
+            multiply_group(w, DLB_RNN_PRODUCT_INPUT, &g, back);
         }
     }
 }
 
 /* One phase of a step for one group: its product, then its gates. */
-static void step_group(struct walk *w, enum dlb_rnn_product product,
+static void step_group(struct walk *w, enum dlb_rnn_product_kind product,
                        const struct group *g, bool back, int64_t x_row,
                        const struct dlb_rnn_cell *whole)
 {
     const struct dlb_rnn *p = w->p;
-    struct product *q = &w->product[product];
+    struct dlb_rnn_product *q = &w->product[product];
     int64_t unit = g->begin * p->lanes;
-    q->ldc = group_columns(p, g, q->m->gates.n);
-    multiply_group(w, q, g, back);
+    q->ldc = group_columns(p, g, p->matrix[product].gates.n);
+    multiply_group(w, product, g, back);
     struct dlb_rnn_cell call = *whole;
     call.units = dlb_min(p->s.dhc, g->end * p->lanes) - unit;
     call.x_ld = group_columns(p, g, p->s.gates);
@@ -418,8 +286,8 @@ static void step(struct walk *w, int64_t number, int64_t t, int64_t x_row)
         call.gates = kept(w, DLB_RNN_GATES, call.gates_ld).base + at * call.gates_ld;
     bool back = number % 2;
     for (int product = DLB_RNN_PRODUCT_STATE; product < DLB_RNN_PRODUCTS; product++) {
-        struct product *q = &w->product[product];
-        if (!q->m->gates.n)
+        struct dlb_rnn_product *q = &w->product[product];
+        if (!p->matrix[product].gates.n)
             break;
         q->a = product == DLB_RNN_PRODUCT_RESET ? call.reset : call.state;
         q->lda = p->state_ld;

@@ -26,10 +26,10 @@ const struct dlb_tile_def dlb_rnn_tiles[DLB_RNN_TILES] = {
 };
 
 static const double BALANCE_LEAST = 0.8, EFFICIENCY_LEAST = 0.9;
-enum { KC = 256, MERGED_BYTES_MOST = 256 << 20 };
+enum { KC = 256, SOME_ROWS = 512, MERGED_BYTES_MOST = 256 << 20 };
 
 struct dlb_rnn_gate_range dlb_rnn_product_gates(const struct dlb_rnn_shape *s,
-                                                enum dlb_rnn_product product)
+                                                enum dlb_rnn_product_kind product)
 {
     const int gates = (int)s->gates, candidate = gates - 1;
     const struct dlb_rnn_gate_range ranges[DLB_RNN_PRODUCTS] = {
@@ -47,6 +47,8 @@ int64_t dlb_rnn_blocks(const struct dlb_rnn_shape *s, int lanes)
 
 int64_t dlb_rnn_blocks_together(const struct dlb_rnn_shape *s, int nv)
 {
+    if (s->back)
+        return nv;
     for (int64_t blocks = 1;; blocks++) {
         bool whole = true;
         for (int i = 0; i < DLB_RNN_PRODUCTS; i++)
@@ -73,7 +75,7 @@ struct dlb_rnn_grid dlb_rnn_grid_make(const struct dlb_rnn_shape *s, int split,
     const int64_t units =
         dlb_div_up(dlb_rnn_blocks(s, lanes), dlb_rnn_blocks_together(s, nv));
     struct dlb_rnn_grid best = {0};
-    if (directions > s->directions || threads % directions)
+    if (directions > s->directions || threads % directions || (apart && s->back))
         return best;
     const int team = threads / directions;
     for (int columns = 1; columns <= team; columns++) {
@@ -92,14 +94,17 @@ struct dlb_rnn_grid dlb_rnn_grid_make(const struct dlb_rnn_shape *s, int split,
     return best;
 }
 
+/* Channels of the deepest product of a step. */
 static int64_t depth(const struct dlb_rnn_shape *s)
 {
-    return dlb_max(s->slc, s->dhc);
+    return s->back ? s->gates * s->dhc : dlb_max(s->slc, s->dhc);
 }
 
 /* Vectors of columns of the narrowest product. */
 static int64_t vectors(const struct dlb_rnn_shape *s, int lanes)
 {
+    if (s->back)
+        return dlb_rnn_blocks(s, lanes);
     int64_t least = dlb_rnn_product_gates(s, DLB_RNN_PRODUCT_STATE).n;
     int64_t reset = dlb_rnn_product_gates(s, DLB_RNN_PRODUCT_RESET).n;
     return dlb_rnn_blocks(s, lanes) * (reset ? reset : least);
@@ -155,8 +160,14 @@ struct visit {
 
 static void emit_walks(struct visit *v, struct dlb_candidate *c)
 {
-    /* All steps, some, one; a part of less than half of the whole is worth it. */
-    const int64_t t = v->s->t, merges[] = {t, t < 64 ? 8 : 32, 1};
+    /* All steps, some, one; a part of less than half of the whole is worth it.  Backward
+     * some make so many rows that it pays to have read the gradients of weights. */
+    const int64_t t = v->s->t, some = dlb_div_up(SOME_ROWS, v->s->mb),
+                  merges[] = {t,
+                              v->s->back ? dlb_min(t, some)
+                              : t < 64   ? 8
+                                         : 32,
+                              v->s->back ? dlb_div_up(dlb_min(t, some), 4) : 1};
     const int64_t depths[] = {depth(v->s), KC};
     for (int m = 0; m < 3; m++)
         for (int k = 0; k < 2; k++)
@@ -203,6 +214,7 @@ static double weights_share(const struct dlb_rnn_shape *s,
     return sizeof(float) * (double)(s->gates * s->dhc) * (double)channels / grid->columns;
 }
 
+/* W x of the merged steps; backward the sums' gradients. */
 static double merged_bytes(const struct dlb_rnn_shape *s, int64_t merge)
 {
     return sizeof(float) * (double)(merge * s->mb) * (double)(s->gates * s->dhc);
@@ -308,11 +320,75 @@ static double overlap(double compute, double transport, double far, bool fetch)
            (fetch ? 0.25 : 0.6) * fmin(far, compute);
 }
 
+/* Nanoseconds of all layers and directions, backward. */
+static double back_estimate(const struct dlb_rnn_shape *s,
+                            const struct dlb_target *target,
+                            const struct dlb_rates *rates, const struct dlb_candidate *c)
+{
+    static const double CALL_CYCLES = 70, CELL_CYCLES = 40, BARRIER_NS = 500;
+    const struct dlb_brgemm_kernels *kernels = dlb_brgemm_kernels(target->isa);
+    const int *tile = c->tile;
+    const bool fetch = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_PANEL;
+    const int lanes = kernels->lanes, nv = tile[DLB_RNN_TILE_NR] / lanes,
+              mr_max = kernels->mr_max[nv];
+    const struct dlb_rnn_grid grid =
+        dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
+    const double threads = target->threads, cycle_flops = 4.0 * lanes;
+    const double cycle =
+        rates->peak_gflops > 0 ? cycle_flops * threads / rates->peak_gflops : 1.0 / 3;
+    const struct bandwidth b = {
+        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 80,
+        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 40,
+        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 15,
+    };
+    const int64_t rows = rows_own(s, &grid), width = nv * lanes,
+                  panels = dlb_div_up(s->dhc, width),
+                  own = dlb_div_up(panels, grid.columns), k = s->gates * panels * width;
+    double far;
+
+    /* S U^T and the element-wise part, a step. */
+    const double bytes = sizeof(float) * (double)(k * width) * (double)own,
+                 tiles = (double)dlb_div_up(rows, tile[DLB_RNN_TILE_MR]),
+                 calls =
+                     (double)own * tiles * (double)dlb_div_up(k, tile[DLB_RNN_TILE_KC]);
+    const double step_cycles =
+        (double)own * (double)k * rows_cycles(rows, tile[DLB_RNN_TILE_MR], nv) +
+        calls * CALL_CYCLES + (double)(rows * own * nv * s->gates) * CELL_CYCLES;
+    double read = read_again(target, &b, bytes, bytes * grid.columns, &far);
+    if ((double)(dlb_min(k, tile[DLB_RNN_TILE_KC]) * width) * sizeof(float) >
+        0.6 * (double)target->l1d_bytes)
+        read += (tiles - 1) * bytes / b.l2 * 0.2;
+    if (rows == 1 && nv != DLB_RNN_STREAM_NV)
+        read *= 1.3;
+    if (fetch && tiles == 1)
+        read += 0.3 * (read - far);
+    const double barriers = grid.columns > 1 ? 1 + s->plain : 0;
+    const double step =
+        overlap(step_cycles * cycle, read, far, fetch) +
+        barriers * (rates->barrier_ns > 0 ? rates->barrier_ns : BARRIER_NS);
+
+    /* S W^T, X^T S and H^T S; the gradients of weights are read again each chunk. */
+    const double chunks = (double)dlb_div_up(s->t, tile[DLB_RNN_TILE_MERGE]),
+                 all_rows = (double)(s->t * s->mb), inputs = (double)(s->slc + s->dhc);
+    const double tile_cycles = rows_cycles(mr_max, mr_max, nv) / mr_max;
+    const double products =
+        ((double)dlb_div_up(s->slc, width) * (double)k * all_rows +
+         inputs * (double)(s->gates * panels) * all_rows) *
+            tile_cycles +
+        chunks * inputs / mr_max * (double)(s->gates * panels) * CALL_CYCLES;
+    const double gradients = inputs * (double)(s->gates * s->dhc) * sizeof(float);
+    const double moved = (2 * chunks - 1) * gradients / threads / b.memory;
+    return ((products * cycle / threads + 0.7 * moved) + (double)s->t * step) *
+           (double)(s->l * s->directions);
+}
+
 /* Nanoseconds of all layers and directions. */
 double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *target,
                         const struct dlb_rates *rates, const struct dlb_candidate *c)
 {
     static const double CALL_CYCLES = 70, GATES_CYCLES = 28, BARRIER_NS = 500;
+    if (s->back)
+        return back_estimate(s, target, rates, c);
     const struct dlb_brgemm_kernels *kernels = dlb_brgemm_kernels(target->isa);
     const int *tile = c->tile;
     const bool fetch = tile[DLB_RNN_TILE_PREFETCH] == DLB_RNN_PREFETCH_PANEL;
