@@ -256,7 +256,7 @@ static void choose_blocks(struct dlb_rnn_back *p)
     const int64_t kc = dlb_min(INPUT_KC, s->gates * p->panels * p->width);
     p->input_gemm = p->gemm;
     p->input_gemm.kc = kc;
-    p->input_gemm.fetch_panel = false;
+    p->input_gemm.fetch_panel = true;
     p->block_rows = dlb_max(1, half / kc / mr) * mr;
     p->block_inputs = dlb_max(1, half / (p->merge * s->mb) / mr) * mr;
     p->group_panels = dlb_min(p->panels, dlb_max(1, GROUP / (rows_own * p->width)));

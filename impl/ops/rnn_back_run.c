@@ -305,6 +305,13 @@ static void tiles_share(const struct walk *w, int64_t n, int64_t *begin, int64_t
     *end = dlb_min(n, *end * mr);
 }
 
+/* Panel number i of a chunk's sums, of the gates of a product one after the other. */
+static const float *panel_of(const struct walk *w, const struct chunk *chunk,
+                             enum dlb_rnn_product_kind product, int64_t i)
+{
+    return chunk->sums + w->p->matrix[product].a_offset[i];
+}
+
 /* Rows begin … end-1 of the turned matrix at turned, which is the factor of some gates,
  * times the chunk's sums: the gradient of their weights, [row][gate][unit] at diff. */
 static void multiply_turned(const struct walk *w, const struct chunk *chunk,
@@ -322,13 +329,12 @@ static void multiply_turned(const struct walk *w, const struct chunk *chunk,
         for (int64_t i = 0; i < gates.n * p->panels; i++) {
             const int64_t gate = gates.first + i / p->panels, panel = i % p->panels,
                           unit = panel * p->width,
-                          units = dlb_min(p->width, s->dhc - unit),
-                          slot = dlb_rnn_back_slot(s, product, gate);
+                          units = dlb_min(p->width, s->dhc - unit);
             struct dlb_brgemm call = {
                 .a = turned + first * p->turned_ld,
                 .a_offset = &zero,
                 .lda = p->turned_ld,
-                .b = chunk->sums + (slot * p->panels + panel) * p->panel_step,
+                .b = panel_of(w, chunk, product, i),
                 .b_offset = &zero,
                 .batch = 1,
                 .k = (chunk->end - chunk->begin) * s->mb,
@@ -339,6 +345,13 @@ static void multiply_turned(const struct walk *w, const struct chunk *chunk,
             };
             for (int64_t tile = 0; tile < tiles; tile++) {
                 int64_t rows = small + (tile < large);
+                if (tile + 1 < tiles)
+                    dlb_rnn_fetch_tile(call.c + rows * call.ldc, call.ldc,
+                                       small + (tile + 1 < large), units);
+                /* The next panel, if there is one, while this one is well used. */
+                call.fetch = tile == 1 && i + 1 < gates.n * p->panels
+                                 ? panel_of(w, chunk, product, i + 1)
+                                 : NULL;
                 p->gemm.tiles->tile[p->nv][rows](&call);
                 call.a += rows * call.lda;
                 call.c += rows * call.ldc;

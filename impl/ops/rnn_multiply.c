@@ -52,6 +52,9 @@ static void multiply_rows(struct dlb_brgemm *call, dlb_brgemm_fn *const *kernel,
     int64_t small = rows / tiles, large = rows % tiles;
     for (int64_t i = 0; i < tiles; i++) {
         int64_t mr = small + (i < large);
+        if (call->flags & DLB_BRGEMM_ACCUMULATE && i + 1 < tiles)
+            dlb_rnn_fetch_tile(call->c + mr * call->ldc, call->ldc,
+                               small + (i + 1 < large), call->n);
         kernel[mr](call);
         call->a += mr * call->lda;
         call->c += mr * call->ldc;

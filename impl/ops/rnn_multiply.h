@@ -49,4 +49,14 @@ void dlb_rnn_multiply(const struct dlb_rnn_gemm *gemm,
                       const struct dlb_rnn_product *product, int64_t begin, int64_t end,
                       bool back);
 
+/* Brings a tile of c, that will be added to, near: else its first use waits for it. */
+static inline void dlb_rnn_fetch_tile(const float *c, int64_t ldc, int64_t rows,
+                                      int64_t columns)
+{
+    enum { LINE = DLB_CACHE_LINE / sizeof(float) };
+    for (int64_t i = 0; i < rows; i++, c += ldc)
+        for (int64_t j = 0; j < columns; j += LINE)
+            __builtin_prefetch(c + j, 1);
+}
+
 #endif
