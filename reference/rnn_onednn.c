@@ -3,9 +3,9 @@
  * destination "any".
  *
  * Formulation 0 leaves the layout of the weights to oneDNN, which then packs them, for
- * some implementations in a form that only it knows; 1 gives them as they are, ldigo
- * (backward ldgoi), which spares implementations that multiply by single rows a form made
- * for many.  oneDNN has no LSTM or GRU without bias, so that a bias of zeros stands in for
+ * some implementations in a form that only it knows; 1, forward only, gives them as they
+ * are, ldigo, which spares implementations that multiply by single rows a form made for
+ * many.  oneDNN has no LSTM or GRU without bias, so that a bias of zeros stands in for
  * none.
  * What training keeps is in oneDNN's workspace, opaque: the plan does not fetch it.
  *
@@ -22,32 +22,27 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FORMULATIONS = 2, OPERANDS = DLB_RNN_DST_ITER_C + 1 };
+enum { OPERANDS = DLB_RNN_DST_ITER_C + 1 };
 
-/* Operands of the forward pass and their gradients; only the weights' layout differs from
- * pass to pass. */
+/* Operands of the forward pass and their gradients. */
 static const struct {
     int argument, diff_argument;
-    dnnl_format_tag_t tag, back;
+    dnnl_format_tag_t tag;
     const char *letters;
 } kinds[OPERANDS] = {
-    [DLB_RNN_SRC] = {DNNL_ARG_SRC_LAYER, DNNL_ARG_DIFF_SRC_LAYER, dnnl_tnc, dnnl_tnc,
-                     "tnc"},
+    [DLB_RNN_SRC] = {DNNL_ARG_SRC_LAYER, DNNL_ARG_DIFF_SRC_LAYER, dnnl_tnc, "tnc"},
     [DLB_RNN_WEIGHTS_LAYER] = {DNNL_ARG_WEIGHTS_LAYER, DNNL_ARG_DIFF_WEIGHTS_LAYER,
-                               dnnl_ldigo, dnnl_ldgoi, "ldigo"},
+                               dnnl_ldigo, "ldigo"},
     [DLB_RNN_WEIGHTS_ITER] = {DNNL_ARG_WEIGHTS_ITER, DNNL_ARG_DIFF_WEIGHTS_ITER,
-                              dnnl_ldigo, dnnl_ldgoi, "ldigo"},
-    [DLB_RNN_BIASES] = {DNNL_ARG_BIAS, DNNL_ARG_DIFF_BIAS, dnnl_ldgo, dnnl_ldgo, NULL},
-    [DLB_RNN_SRC_ITER] = {DNNL_ARG_SRC_ITER, DNNL_ARG_DIFF_SRC_ITER, dnnl_ldnc, dnnl_ldnc,
-                          NULL},
+                              dnnl_ldigo, "ldigo"},
+    [DLB_RNN_BIASES] = {DNNL_ARG_BIAS, DNNL_ARG_DIFF_BIAS, dnnl_ldgo, NULL},
+    [DLB_RNN_SRC_ITER] = {DNNL_ARG_SRC_ITER, DNNL_ARG_DIFF_SRC_ITER, dnnl_ldnc, NULL},
     [DLB_RNN_SRC_ITER_C] = {DNNL_ARG_SRC_ITER_C, DNNL_ARG_DIFF_SRC_ITER_C, dnnl_ldnc,
-                            dnnl_ldnc, NULL},
-    [DLB_RNN_DST] = {DNNL_ARG_DST_LAYER, DNNL_ARG_DIFF_DST_LAYER, dnnl_tnc, dnnl_tnc,
-                     "tnc"},
-    [DLB_RNN_DST_ITER] = {DNNL_ARG_DST_ITER, DNNL_ARG_DIFF_DST_ITER, dnnl_ldnc, dnnl_ldnc,
-                          NULL},
+                            NULL},
+    [DLB_RNN_DST] = {DNNL_ARG_DST_LAYER, DNNL_ARG_DIFF_DST_LAYER, dnnl_tnc, "tnc"},
+    [DLB_RNN_DST_ITER] = {DNNL_ARG_DST_ITER, DNNL_ARG_DIFF_DST_ITER, dnnl_ldnc, NULL},
     [DLB_RNN_DST_ITER_C] = {DNNL_ARG_DST_ITER_C, DNNL_ARG_DIFF_DST_ITER_C, dnnl_ldnc,
-                            dnnl_ldnc, NULL},
+                            NULL},
 };
 
 /* An adapter at work. */
@@ -207,7 +202,7 @@ static dnnl_status_t add_back_operand(struct making *m, int i)
         value = add(m, i, i, &code);
         m->recipe.operand[value].letters = kinds[i].letters;
         if (!code)
-            code = make_md(m, i, wish(m, i, kinds[i].back), &m->backward[i]);
+            code = make_md(m, i, dnnl_format_tag_any, &m->backward[i]);
     } else
         code = dlb_onednn_md_of(&m->backward[i], forward, dnnl_query_exec_arg_md,
                                 kinds[i].argument);
@@ -259,9 +254,10 @@ static enum dlb_status make(const struct dlb_op *op, const struct dlb_problem *p
                             const struct dlb_rnn_shape *s, int threads, int formulation,
                             struct dlb_plan **plan, struct dlb_error *error)
 {
-    if (formulation >= FORMULATIONS)
-        return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s.",
-                        FORMULATIONS, op->name);
+    const int formulations = s->back ? 1 : 2;
+    if (formulation >= formulations)
+        return dlb_fail(error, DLB_UNSUPPORTED, "oneDNN has %d formulations of %s here.",
+                        formulations, op->name);
     struct making m = {.s = s,
                        .formulation = formulation,
                        .recipe = {.problem = problem, .threads = threads}};

@@ -259,6 +259,14 @@ void dlb_check_define(const struct dlb_reference *reference,
     reference->define(problem, tensor, 0, reference->slices(problem), &sink);
 }
 
+void dlb_check_define_slice(const struct dlb_reference *reference,
+                            const struct dlb_problem *problem, void *const *tensor,
+                            double *const *value, int64_t slice)
+{
+    const struct dlb_sink sink = {put, (void *)value};
+    reference->define(problem, tensor, slice, slice + 1, &sink);
+}
+
 struct each {
     const struct dlb_op *op;
     const struct dlb_problem *problem;

@@ -49,6 +49,11 @@ void dlb_check_define(const struct dlb_reference *reference,
                       const struct dlb_problem *problem, void *const *tensor,
                       double *const *value);
 
+/* One slice of it. */
+void dlb_check_define_slice(const struct dlb_reference *reference,
+                            const struct dlb_problem *problem, void *const *tensor,
+                            double *const *value, int64_t slice);
+
 /* Calls fn with each legal candidate of each usable ISA for one thread. */
 void dlb_check_each(const struct dlb_op *op, const struct dlb_problem *problem,
                     void (*fn)(void *context, struct dlb_plan *plan, const char *what),

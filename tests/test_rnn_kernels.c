@@ -52,16 +52,12 @@ static const char *const back_problems[] = {
     "t2mb1slc3dhc2init1",
     "t3mb2slc5dhc7",
     "t2mb17slc9dhc15bias0",
-    "t5mb3slc4dhc16init1",
     "t4mb5slc13dhc17dir-r2linit1",
-    "t1mb2slc11dhc33bias0",
-    "l2t3mb3dhc9init1",
     "l3t2mb2dhc8",
-    "t3mb3slc6dhc5dir-concat",
-    "l2t4mb2dhc19dir-concatinit1",
-    "l2t3mb4dhc11dir-sum",
+    "l2t3mb2dhc19dir-concatinit1",
+    "t3mb3slc6dhc5dir-sum",
     "t40mb60slc3dhc5dir-r2linit1",
-    "t9mb1slc70dhc70",
+    "t3mb1slc33dhc70",
 };
 
 static int check_list(const struct dlb_reference *reference, const char *suffix,
@@ -81,10 +77,13 @@ static int check_list(const struct dlb_reference *reference, const char *suffix,
 
 static void check_operator(const struct dlb_reference *reference, const char *suffix)
 {
-    int run = CHECK(reference, suffix, problems, DLB_FWD) +
-              CHECK(reference, suffix, large_problems, DLB_FWD) +
-              CHECK(reference, suffix, train_problems, DLB_FWD_TRAIN) +
+    /* What the vanilla RNN has of its own stands in fewer problems. */
+    bool all = reference != &dlb_reference_rnn;
+    int run = CHECK(reference, suffix, train_problems, DLB_FWD_TRAIN) +
               CHECK(reference, suffix, back_problems, DLB_BWD);
+    if (all)
+        run += CHECK(reference, suffix, problems, DLB_FWD) +
+               CHECK(reference, suffix, large_problems, DLB_FWD);
     print_message("%d candidates\n", run);
 }
 
@@ -179,21 +178,24 @@ static void check_classes(void *context, struct dlb_plan *plan, const char *what
 /* NaN and infinities of one row and step go where the definition takes them: not to other
  * rows, not back in time, and an infinite sum saturates its gate. */
 static void check_special_values(const struct dlb_reference *reference,
-                                 const char *descriptor)
+                                 const char *descriptor, enum dlb_pass pass)
 {
     enum { SLC = 3, DHC = 11, MB = 4 };
-    struct dlb_problem problem =
-        dlb_check_problem(reference->op, descriptor, DLB_FWD_TRAIN);
+    struct dlb_problem problem = dlb_check_problem(reference->op, descriptor, pass);
     struct operands o = {.op = reference->op};
     operands_make(&o, &problem);
     float *src = o.tensor[DLB_RNN_SRC], *state = o.tensor[DLB_RNN_SRC_ITER],
-          *cell = o.tensor[DLB_RNN_SRC_ITER_C];
+          *cell = o.tensor[DLB_RNN_SRC_ITER_C], *diff = o.tensor[DLB_RNN_DIFF_DST];
     src[(1 * MB + 1) * SLC + 2] = NAN;
     src[(0 * MB + 2) * SLC + 1] = INFINITY;
     src[(2 * MB + 2) * SLC] = -INFINITY;
     state[3 * DHC + DHC - 1] = NAN;
     if (reference == &dlb_reference_lstm)
         cell[0] = INFINITY;
+    if (pass == DLB_BWD) {
+        diff[(1 * MB + 0) * DHC + DHC - 1] = NAN;
+        diff[(2 * MB + 3) * DHC] = INFINITY;
+    }
     dlb_check_define(reference, &problem, o.tensor, o.expected);
     dlb_check_each(reference->op, &problem, check_classes, &o);
     operands_release(&o);
@@ -202,9 +204,14 @@ static void check_special_values(const struct dlb_reference *reference,
 static void special_values_go_where_the_definition_takes_them(void **state)
 {
     (void)state;
-    check_special_values(&dlb_reference_lstm, "t3mb4slc3dhc11init1");
-    check_special_values(&dlb_reference_gru, "t3mb4slc3dhc11init1lbr0");
-    check_special_values(&dlb_reference_gru, "t3mb4slc3dhc11init1lbr1");
+    for (int i = 0; i < 2; i++) {
+        enum dlb_pass pass = i ? DLB_BWD : DLB_FWD_TRAIN;
+        check_special_values(&dlb_reference_lstm, "t3mb4slc3dhc11init1", pass);
+        check_special_values(&dlb_reference_gru, "t3mb4slc3dhc11init1lbr0", pass);
+        check_special_values(&dlb_reference_gru, "t3mb4slc3dhc11init1lbr1", pass);
+        check_special_values(&dlb_reference_rnn, "t3mb4slc3dhc11init1", pass);
+        check_special_values(&dlb_reference_rnn, "t3mb4slc3dhc11init1act-relu", pass);
+    }
 }
 
 static void illegal_candidates_are_refused(void **state)
@@ -212,6 +219,8 @@ static void illegal_candidates_are_refused(void **state)
     (void)state;
     dlb_check_refusals(&dlb_op_lstm, "t3mb2slc5dhc40", DLB_FWD);
     dlb_check_refusals(&dlb_op_gru, "t3mb2slc5dhc40", DLB_FWD);
+    dlb_check_refusals(&dlb_op_gru, "t3mb2slc5dhc40", DLB_BWD);
+    dlb_check_refusals(&dlb_op_rnn, "t3mb2slc5dhc40", DLB_BWD);
 }
 
 int main(void)

@@ -235,6 +235,7 @@ static const struct {
     {"deepbench_lstm_full", 37, 37, 0},
     {"gnmt", 18, 18, 0},
     {"deepbench_gru_full", 73, 73, 0},
+    {"deepbench_rnn_full", 12, 12, 0},
     {"deepspeech2", 3, 3, 0},
 };
 

@@ -261,7 +261,7 @@ static int backward_tensors(const struct dlb_rnn_shape *s, struct dlb_tensor *te
 static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t begin,
                  int64_t end, float *data)
 {
-    enum { MANTISSA = 20, FINE = 6 };
+    enum { MANTISSA = 20, FINE = 6, SMALL = 2 };
     if (!s->relu || t > DLB_RNN_SRC_ITER)
         return false;
     int64_t most = dlb_max(0, (MANTISSA - FINE) / s->l - 1), bits = 0;
@@ -280,7 +280,7 @@ static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t beg
             data[i] =
                 first * (double)s->dhc < 0.5 ? (second < 0.75 ? 1.0F : -1.0F) : 0.0F;
         else
-            data[i] = (float)(hash >> (63 - FINE)) / (1 << FINE);
+            data[i] = (float)(hash >> (63 - FINE)) / (1 << (FINE + SMALL));
     }
     return true;
 }

@@ -19,9 +19,9 @@
  * Scratch   per thread Z of a group of panels; shared S of one or two chunks, X^T and H^T
  * Cost      4*l*d*t*mb*gates*dhc*(slc+dhc) flops; gradients of weights are read and written
  *           once a chunk
- * Numerics  each sum is a chain of FMA per element, over [gate][unit] or over rows in the
- *           order of time; chunks of steps continue the chain.  The result does not depend
- *           on threads and, but for kc of scalar code, not on tiles
+ * Numerics  each sum is a chain of FMA per element, over [gate][unit], or over the rows of
+ *           a chunk in the sequence's order, the last chunk first.  The result depends on
+ *           no other tile than merge, and not on threads
  * Errors    dlb_rnn_refuse refuses what this cannot do
  * Source    ops/rnn.h; Werbos, "Backpropagation through time: what it does and how to do
  *           it", 1990

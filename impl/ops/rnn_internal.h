@@ -1,7 +1,7 @@
 /*
- * rnn_internal.h - what the files of LSTM and GRU share.  One implementation serves both
- * operators; the shape tells which is meant.  rnn.c wraps these functions for the two
- * operator tables.
+ * rnn_internal.h - what the files of LSTM, GRU and RNN share.  One implementation serves
+ * all three; the shape tells which is meant.  rnn.c wraps these functions for the
+ * operators' tables.
  */
 #ifndef DLB_OPS_RNN_INTERNAL_H
 #define DLB_OPS_RNN_INTERNAL_H

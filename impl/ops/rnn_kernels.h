@@ -1,5 +1,5 @@
 /*
- * rnn_kernels.h - the element-wise ends of a step of LSTM and GRU: from the products W x
+ * rnn_kernels.h - the element-wise ends of a step of LSTM, GRU and RNN: from the products W x
  * + b and U h to gates, cell and state, for some rows of the minibatch and some units.
  *
  * The products come in vectors of lanes units: row by row, block of lanes units by block,

@@ -1,5 +1,5 @@
 /*
- * Plans of LSTM and GRU: what they hold, how weights are packed.  rnn_run.c computes.
+ * Forward plans of LSTM, GRU and RNN: what they hold, how weights are packed.  rnn_run.c computes.
  */
 #include "ops/rnn_plan.h"
 #include "core/dispatch.h"

@@ -1,5 +1,5 @@
 /*
- * rnn_plan.h - what the files of LSTM's and GRU's plans share: rnn_plan.c makes and packs,
+ * rnn_plan.h - what the files of the forward plans share: rnn_plan.c makes and packs,
  * rnn_run.c computes.
  */
 #ifndef DLB_OPS_RNN_PLAN_H

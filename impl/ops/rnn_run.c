@@ -1,5 +1,5 @@
 /*
- * LSTM and GRU, forward: the driver around the register tiles and the element-wise
+ * LSTM, GRU and RNN, forward: the driver around the register tiles and the element-wise
  * kernels.
  *
  *   X = W x + b for some steps at once; then step by step Z = U h, gates from X + Z

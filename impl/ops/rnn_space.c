@@ -1,5 +1,5 @@
 /*
- * The search space of LSTM and GRU: what can be tried, what is legal, what it should
+ * The search space of LSTM, GRU and RNN, forward and backward: what can be tried, what is legal, what it should
  * cost.
  */
 #include "core/brgemm.h"
