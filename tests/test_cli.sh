@@ -84,7 +84,7 @@ refused "--sweep|'doctor'" doctor --sweep
 # --- operators, passes, instruction sets, thread sets
 refused "'cnov'|did you mean|conv" --op cnov
 refused "'nothing'|conv" --op conv,nothing
-refused "conv|fwd_train|bwd_data" $point --pass fwd_train --out out
+refused "conv|fwd_train|bwd_data, bwd_weights" $point --pass fwd_train --out out
 refused "'avx99'|scalar" $point --isa avx99 --out out
 refused "'banana'" $point --threads banana --out out
 refused "0 threads" $point --threads 0 --out out
@@ -219,6 +219,10 @@ for table in results.csv samples.csv manifest.json; do
 done
 refused "run" $point --threads 1 --out run
 fine $point --threads 1 --check --out checked --quiet
+fine $point --pass bwd --threads 1 --check --out halves --quiet
+for pass in bwd_data bwd_weights; do
+    grep -q ",$pass," halves/results.csv || complain "--pass bwd did not run $pass"
+done
 
 # --- interrupted: the row in flight is finished, --resume does the rest
 "$bench" --op conv --suite "$1/configs/smoke.csv" --threads 1 --out cut >stdout 2>stderr &

@@ -155,6 +155,47 @@ static void nan_passes_and_padding_is_not_multiplied(void **state)
     }
 }
 
+static void check_nan_backward(void *context, struct dlb_plan *plan, const char *what)
+{
+    const struct operands *o = context;
+    bool data = o->problem->pass == DLB_BWD_DATA;
+    int64_t channels = data ? o->problem->dim[DLB_CONV_IC] : 1;
+    int64_t columns = data ? IMAGE : 3, n = data ? IMAGE * IMAGE * channels : 9;
+    dlb_check_run(plan, o->tensor);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t x = i / channels % columns, y = i / channels / columns;
+        bool touched = data ? x <= 1 && y <= 1 : x >= 1 && y >= 1;
+        if (touched != isnan(o->dst[i]))
+            fail_msg("%s: element %d is %g", what, (int)i, (double)o->dst[i]);
+    }
+}
+
+/* A NaN at one corner of diff_dst reaches the four inputs, or the four taps of the first
+ * kernel, that it meets, and no other: neither is multiplied by padding, nor is an infinite
+ * weight. */
+static void nan_passes_backward(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"mb1ic17ih6oc21kh3ph1",
+                                         "g21mb1ic21ih6oc21kh3ph1"};
+    static _Alignas(DLB_ALIGN) float diff_dst[IMAGE * IMAGE * CHANNELS_MAX],
+        other[CHANNELS_MAX * CHANNELS_MAX * 9], result[CHANNELS_MAX * CHANNELS_MAX * 36];
+    for (int i = 0; i < 4; i++) {
+        bool data = i < 2;
+        struct dlb_problem problem = dlb_check_problem(
+            &dlb_op_conv, shapes[i % 2], data ? DLB_BWD_DATA : DLB_BWD_WEIGHTS);
+        struct operands o = {
+            &problem, result, {data ? result : other, data ? other : result, diff_dst}};
+        for (size_t k = 0; k < sizeof diff_dst / sizeof *diff_dst; k++)
+            diff_dst[k] = 1;
+        for (size_t k = 0; k < sizeof other / sizeof *other; k++)
+            other[k] = data && k % 9 == 8 ? INFINITY : 1;
+        for (int64_t k = 0; k < problem.dim[DLB_CONV_OC]; k++)
+            diff_dst[k] = NAN;
+        dlb_check_each(&dlb_op_conv, &problem, check_nan_backward, &o);
+    }
+}
+
 static void illegal_candidates_are_refused(void **state)
 {
     (void)state;
@@ -172,6 +213,7 @@ int main(void)
                                   dlb_check_close),
         cmocka_unit_test_teardown(nan_passes_and_padding_is_not_multiplied,
                                   dlb_check_close),
+        cmocka_unit_test_teardown(nan_passes_backward, dlb_check_close),
         cmocka_unit_test(illegal_candidates_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

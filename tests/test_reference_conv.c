@@ -390,6 +390,11 @@ static void onednn_refuses_what_it_cannot_do(void **state)
     p.pass = DLB_FWD_TRAIN;
     assert_int_equal(dlb_reference_conv.onednn(&p, dlb_isa_best(), 1, 0, &plan, &error),
                      DLB_UNSUPPORTED);
+    p.pass = DLB_BWD_DATA;
+    assert_int_equal(dlb_reference_conv.onednn(&p, dlb_isa_best(), 1, 2, &plan, &error),
+                     DLB_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "2 formulations of conv, pass 'bwd_data'"));
+    p.pass = DLB_FWD;
     /* Input left unused by more than a stride, which no descriptor can say. */
     p = PROBLEM({DLB_CONV_IC, 4}, {DLB_CONV_OC, 4}, {DLB_CONV_IH, 9}, {DLB_CONV_KH, 3});
     p.dim[DLB_CONV_OH] = 3;
