@@ -128,8 +128,8 @@ static void noise_of_spread(const struct dlb_gate_case *cases, int n, double *ro
     double middle = dlb_quantile(room, n, 0.5);
     for (int c = 0; c < n; c++)
         room[c] = fabs(room[c] - middle) / sqrt(leverage(&cases[c]));
-    double spread = fmax(dlb_quantile(room, n, 0.5) / half,
-                         dlb_quantile(room, n, 0.9) / nine_tenths);
+    double spread =
+        fmax(dlb_quantile(room, n, 0.5) / half, dlb_quantile(room, n, 0.9) / nine_tenths);
     *noise = (struct dlb_noise){spread * spread, spread_df, DLB_NOISE_SPREAD};
 }
 
