@@ -4,6 +4,7 @@
 #include "ops/batchnorm.h"
 #include "ops/conv.h"
 #include "ops/linear.h"
+#include "ops/pooling.h"
 #include "ops/rnn.h"
 #include "ops/xent.h"
 
@@ -18,6 +19,7 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
     {&dlb_op_xent, &dlb_reference_xent, "softmax_xent.csv"},
     {&dlb_op_linear, &dlb_reference_linear, "linear.csv"},
+    {&dlb_op_pooling, &dlb_reference_pooling, "pooling.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

@@ -112,6 +112,19 @@ dnnl_status_t dlb_onednn_inner_product_pd(dnnl_primitive_desc_t *pd,
                                           const_dnnl_primitive_attr_t attributes,
                                           dnnl_engine_t engine);
 
+/* Pooling of images: of the forward pass (inference, or training), or backward, whose
+ * gradients have the layouts then. */
+struct dlb_onednn_pooling {
+    enum dlb_pass pass; /* DLB_FWD, DLB_FWD_TRAIN or DLB_BWD */
+    dnnl_alg_kind_t algorithm;
+    const struct dlb_onednn_md *src, *dst;
+    dnnl_dims_t strides, kernel, padding_begin, padding_end;
+};
+dnnl_status_t dlb_onednn_pooling_pd(dnnl_primitive_desc_t *pd,
+                                    const struct dlb_onednn_pooling *pooling,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine);
+
 /* Over the last dim: softmax, or its logarithm (dnnl_softmax_log); src and dst in the layout
  * of data, and one memory if you like. */
 dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,

@@ -168,6 +168,32 @@ dnnl_status_t dlb_onednn_inner_product_pd(dnnl_primitive_desc_t *pd,
     return code;
 }
 
+dnnl_status_t dlb_onednn_pooling_pd(dnnl_primitive_desc_t *pd,
+                                    const struct dlb_onednn_pooling *pooling,
+                                    const_dnnl_primitive_attr_t attributes,
+                                    dnnl_engine_t engine)
+{
+    const bool back = pooling->pass == DLB_BWD;
+    dnnl_pooling_desc_t desc;
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_status_t code = dnnl_pooling_forward_desc_init(
+        &desc, pooling->pass == DLB_FWD ? dnnl_forward_inference : dnnl_forward_training,
+        pooling->algorithm, &pooling->src->desc, &pooling->dst->desc, pooling->strides,
+        pooling->kernel, pooling->padding_begin, pooling->padding_end);
+    if (!code)
+        code = dnnl_primitive_desc_create(back ? &hint : pd, &desc, attributes, engine,
+                                          NULL);
+    if (code || !back)
+        return code;
+    code = dnnl_pooling_backward_desc_init(
+        &desc, pooling->algorithm, &pooling->src->desc, &pooling->dst->desc,
+        pooling->strides, pooling->kernel, pooling->padding_begin, pooling->padding_end);
+    if (!code)
+        code = dnnl_primitive_desc_create(pd, &desc, attributes, engine, hint);
+    dnnl_primitive_desc_destroy(hint);
+    return code;
+}
+
 dnnl_status_t dlb_onednn_softmax_pd(dnnl_primitive_desc_t *pd, dnnl_alg_kind_t algorithm,
                                     const struct dlb_onednn_md *data,
                                     const_dnnl_primitive_attr_t attributes,

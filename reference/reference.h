@@ -81,6 +81,7 @@ extern const struct dlb_reference dlb_reference_rnn;
 extern const struct dlb_reference dlb_reference_attention;
 extern const struct dlb_reference dlb_reference_batchnorm;
 extern const struct dlb_reference dlb_reference_linear;
+extern const struct dlb_reference dlb_reference_pooling;
 extern const struct dlb_reference dlb_reference_xent;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the

@@ -47,6 +47,9 @@ static const struct {
     {"rnn", "t3mb2slc2dhc3dir-suminit1"},
     {"rnn", "t2mb2slc3dhc4bias0dir-r2linit1act-relu"},
     {"rnn", "l2t2mb1dhc5dir-concatact-relu"},
+    {"pooling", "mb2ic3ih5iw6kh3kw2sh2sw1ph1pw1"},
+    {"pooling", "mb1ic2ih6kh3sh2ph1alg-avg"},
+    {"pooling", "mb1ic3ih4iw5kh2kw3ph1pw2alg-avgp"},
 };
 
 static bool has_backward(const struct dlb_op *op)

@@ -176,6 +176,29 @@ DLB_INLINE float v_max_lanes(vec a)
 {
     return _mm512_reduce_max_ps(a);
 }
+/* x where a > b, or a == b, else y; y where one is NaN. */
+DLB_INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x);
+}
+DLB_INLINE vec v_if_equal(vec a, vec b, vec x, vec y)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), y, x);
+}
+DLB_INLINE int v_has_nan(vec a)
+{
+    return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0;
+}
+/* VLEN bytes, as and from whole floats of 0 to 255. */
+DLB_INLINE vec v_load_bytes(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+DLB_INLINE void v_store_bytes(uint8_t *p, vec a)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
 /* Bit i is set where lane i is > 0; NaN is not. */
 DLB_INLINE unsigned v_positive(vec a)
 {
@@ -324,6 +347,30 @@ DLB_INLINE float v_max_lanes(vec a)
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
 }
+DLB_INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+DLB_INLINE vec v_if_equal(vec a, vec b, vec x, vec y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_EQ_OQ));
+}
+DLB_INLINE int v_has_nan(vec a)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)) != 0;
+}
+DLB_INLINE vec v_load_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+DLB_INLINE void v_store_bytes(uint8_t *p, vec a)
+{
+    __m256i whole = _mm256_cvtps_epi32(a);
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole),
+                                    _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(words, words));
+}
 DLB_INLINE unsigned v_positive(vec a)
 {
     return (unsigned)_mm256_movemask_ps(
@@ -458,6 +505,36 @@ DLB_INLINE float v_max_lanes(vec a)
     a = _mm_max_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
+DLB_INLINE vec v_choose_(vec mask, vec x, vec y)
+{
+    return _mm_or_ps(_mm_and_ps(mask, x), _mm_andnot_ps(mask, y));
+}
+DLB_INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
+{
+    return v_choose_(_mm_cmpgt_ps(a, b), x, y);
+}
+DLB_INLINE vec v_if_equal(vec a, vec b, vec x, vec y)
+{
+    return v_choose_(_mm_cmpeq_ps(a, b), x, y);
+}
+DLB_INLINE int v_has_nan(vec a)
+{
+    return _mm_movemask_ps(_mm_cmpunord_ps(a, a)) != 0;
+}
+DLB_INLINE vec v_load_bytes(const uint8_t *p)
+{
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    __m128i zero = _mm_setzero_si128(),
+            words = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero);
+    return _mm_cvtepi32_ps(_mm_unpacklo_epi16(words, zero));
+}
+DLB_INLINE void v_store_bytes(uint8_t *p, vec a)
+{
+    __m128i whole = _mm_cvtps_epi32(a), words = _mm_packs_epi32(whole, whole);
+    int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    __builtin_memcpy(p, &four, sizeof four);
+}
 DLB_INLINE unsigned v_positive(vec a)
 {
     return (unsigned)_mm_movemask_ps(_mm_cmpgt_ps(a, _mm_setzero_ps()));
@@ -588,6 +665,32 @@ DLB_INLINE vec v_zip_high(vec a, vec b)
 DLB_INLINE float v_max_lanes(vec a)
 {
     return vmaxvq_f32(a);
+}
+DLB_INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
+{
+    return vbslq_f32(vcgtq_f32(a, b), x, y);
+}
+DLB_INLINE vec v_if_equal(vec a, vec b, vec x, vec y)
+{
+    return vbslq_f32(vceqq_f32(a, b), x, y);
+}
+DLB_INLINE int v_has_nan(vec a)
+{
+    return vminvq_u32(vceqq_f32(a, a)) == 0;
+}
+DLB_INLINE vec v_load_bytes(const uint8_t *p)
+{
+    uint32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    uint16x8_t words = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(words)));
+}
+DLB_INLINE void v_store_bytes(uint8_t *p, vec a)
+{
+    uint16x4_t words = vmovn_u32(vcvtq_u32_f32(a));
+    uint8x8_t bytes = vmovn_u16(vcombine_u16(words, words));
+    uint32_t four = vget_lane_u32(vreinterpret_u32_u8(bytes), 0);
+    __builtin_memcpy(p, &four, sizeof four);
 }
 DLB_INLINE unsigned v_positive(vec a)
 {
@@ -722,6 +825,26 @@ DLB_INLINE vec v_zip_high(vec a, vec b)
 DLB_INLINE float v_max_lanes(vec a)
 {
     return a;
+}
+DLB_INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
+{
+    return a > b ? x : y;
+}
+DLB_INLINE vec v_if_equal(vec a, vec b, vec x, vec y)
+{
+    return a == b ? x : y;
+}
+DLB_INLINE int v_has_nan(vec a)
+{
+    return a != a;
+}
+DLB_INLINE vec v_load_bytes(const uint8_t *p)
+{
+    return *p;
+}
+DLB_INLINE void v_store_bytes(uint8_t *p, vec a)
+{
+    *p = (uint8_t)a;
 }
 DLB_INLINE unsigned v_positive(vec a)
 {

@@ -4,6 +4,7 @@
  */
 #include "ops/conv.h"
 
+#include "ops/axis.h"
 #include "ops/conv_internal.h"
 
 enum { DIM_MAX = 1 << 24, KERNEL_MAX = 1 << 16, UNSET = DLB_DIM_UNSET };
@@ -30,20 +31,9 @@ static const struct dlb_dim_def dims[DLB_CONV_DIMS] = {
                        "1 fuses max(0,x); backward passes take the gradient before it"},
 };
 
-/* One spatial axis: its dims, first the two that an axis cannot do without. */
-enum axis_part { IN, KERNEL, OUT, STRIDE, PAD, DILATION, AXIS_PARTS };
-struct axis {
-    char letter;
-    const char *word;
-    int dim[AXIS_PARTS];
-};
-static const struct axis axes[2] = {
-    {'h',
-     "height",
-     {DLB_CONV_IH, DLB_CONV_KH, DLB_CONV_OH, DLB_CONV_SH, DLB_CONV_PH, DLB_CONV_DH}},
-    {'w',
-     "width",
-     {DLB_CONV_IW, DLB_CONV_KW, DLB_CONV_OW, DLB_CONV_SW, DLB_CONV_PW, DLB_CONV_DW}},
+static const struct dlb_axis axes[DLB_AXES] = {
+    {'h', {DLB_CONV_IH, DLB_CONV_KH, DLB_CONV_OH, DLB_CONV_SH, DLB_CONV_PH, DLB_CONV_DH}},
+    {'w', {DLB_CONV_IW, DLB_CONV_KW, DLB_CONV_OW, DLB_CONV_SW, DLB_CONV_PW, DLB_CONV_DW}},
 };
 
 static bool unset(int64_t value)
@@ -55,101 +45,6 @@ static void set_if_unset(int64_t *value, int64_t fallback)
 {
     if (unset(*value))
         *value = fallback;
-}
-
-/* The first part of the axis that was named, or AXIS_PARTS. */
-static int first_named(const int64_t *d, const struct axis *axis)
-{
-    int part = 0;
-    while (part < AXIS_PARTS && unset(d[axis->dim[part]]))
-        part++;
-    return part;
-}
-
-/* The width axis is a copy of the height axis when no part of it is named; a problem that
- * names nothing but the width axis is one-dimensional. */
-static void complete_axes(int64_t *d)
-{
-    const struct axis *h = &axes[0], *w = &axes[1];
-    bool no_width = first_named(d, w) == AXIS_PARTS;
-    if (no_width)
-        for (int part = 0; part < AXIS_PARTS; part++)
-            d[w->dim[part]] = d[h->dim[part]];
-    else if (first_named(d, h) == AXIS_PARTS)
-        d[h->dim[IN]] = d[h->dim[KERNEL]] = 1;
-}
-
-static enum dlb_status check_named(const int64_t *d, const struct axis *axis,
-                                   struct dlb_error *error)
-{
-    for (int part = IN; part <= KERNEL; part++) {
-        const char *key = dims[axis->dim[part]].key;
-        if (!unset(d[axis->dim[part]]))
-            continue;
-        int named = first_named(d, axis);
-        if (named == AXIS_PARTS)
-            return dlb_fail(error, DLB_INVALID,
-                            "The %s '%s' is missing; write for example %s%d.",
-                            dims[axis->dim[part]].meaning, key, key, part == IN ? 56 : 3);
-        return dlb_fail(error, DLB_INVALID,
-                        "The %s '%s' is missing though %s is named; write for example "
-                        "%s%d%s.",
-                        dims[axis->dim[part]].meaning, key, dims[axis->dim[named]].key,
-                        key, part == IN ? 56 : 3,
-                        axis->letter == 'w' ? ", or leave out the whole width axis for a "
-                                              "square problem"
-                                            : "");
-    }
-    return DLB_OK;
-}
-
-static enum dlb_status complete_axis(int64_t *d, const struct axis *axis,
-                                     struct dlb_error *error)
-{
-    enum dlb_status status = check_named(d, axis, error);
-    if (status)
-        return status;
-    int64_t *out = &d[axis->dim[OUT]], *pad = &d[axis->dim[PAD]];
-    set_if_unset(&d[axis->dim[STRIDE]], 1);
-    set_if_unset(&d[axis->dim[DILATION]], 0);
-    int64_t in = d[axis->dim[IN]], kernel = d[axis->dim[KERNEL]],
-            stride = d[axis->dim[STRIDE]], dilation = d[axis->dim[DILATION]];
-    int64_t reach = (kernel - 1) * (dilation + 1) + 1;
-    char l = axis->letter;
-    if (unset(*out)) {
-        set_if_unset(pad, 0);
-        int64_t room = in + 2 * *pad - reach;
-        if (room < 0)
-            return dlb_fail(
-                error, DLB_INVALID,
-                "The kernel reaches over %lld positions, but i%c%lld with p%c%lld "
-                "offers %lld; make k%c or d%c smaller, or i%c or p%c larger.",
-                (long long)reach, l, (long long)in, l, (long long)*pad,
-                (long long)(in + 2 * *pad), l, l, l, l);
-        *out = room / stride + 1;
-    }
-    if (unset(*pad))
-        *pad = dlb_max(0, ((*out - 1) * stride - in + reach) / 2);
-    if (*pad >= reach)
-        return dlb_fail(
-            error, DLB_INVALID,
-            "The padding p%c%lld is not smaller than the kernel's reach of %lld; "
-            "accepted: 0 to %lld.",
-            l, (long long)*pad, (long long)reach, (long long)reach - 1);
-    /* Less than 1 - stride would leave room for one more output. */
-    int64_t end_pad = (*out - 1) * stride + reach - in - *pad;
-    if (end_pad >= reach || end_pad <= -stride) {
-        int64_t most = (in + *pad - 1) / stride + 1;
-        int64_t least =
-            dlb_max(1, dlb_div_up(in + *pad - reach - stride + 1, stride) + 1);
-        return dlb_fail(error, DLB_INVALID,
-                        "o%c%lld does not fit i%c%lld, k%c%lld, s%c%lld, p%c%lld, "
-                        "d%c%lld; accepted: o%c%lld to o%c%lld, or none to derive it.",
-                        l, (long long)*out, l, (long long)in, l, (long long)kernel, l,
-                        (long long)stride, l, (long long)*pad, l, (long long)dilation, l,
-                        (long long)least, l, (long long)most);
-    }
-    return DLB_OK;
 }
 
 static enum dlb_status conv_complete(struct dlb_problem *problem, struct dlb_error *error)
@@ -171,51 +66,23 @@ static enum dlb_status conv_complete(struct dlb_problem *problem, struct dlb_err
                         "ic%lld and oc%lld must both be multiples of the groups g%lld.",
                         (long long)d[DLB_CONV_IC], (long long)d[DLB_CONV_OC],
                         (long long)d[DLB_CONV_G]);
-    complete_axes(d);
-    for (int i = 0; i < 2; i++)
-        if ((status = complete_axis(d, &axes[i], error)))
-            return status;
+    if ((status = dlb_axes_complete(&dlb_op_conv, axes, d, error)))
+        return status;
     /* What was derived must be in range as well, or it could not be written. */
     if ((status = dlb_op_check_ranges(&dlb_op_conv, problem, error)))
         return status;
     return dlb_op_check_elements(&dlb_op_conv, problem, error);
 }
 
-/* True, and *written without these dims, when the text without them means the same. */
-static bool drop(const struct dlb_problem *problem, struct dlb_problem *written,
-                 const int *dim, int dims_n)
-{
-    struct dlb_problem trial = *written;
-    for (int i = 0; i < dims_n; i++)
-        trial.dim[dim[i]] = dims[dim[i]].fallback;
-    struct dlb_problem completed = trial;
-    if (conv_complete(&completed, NULL))
-        return false;
-    for (int i = 0; i < DLB_CONV_DIMS; i++)
-        if (completed.dim[i] != problem->dim[i])
-            return false;
-    *written = trial;
-    return true;
-}
-
-/*
- * What may be left out depends on what else is left out, so all are tried in one fixed
- * order: the whole width axis of a square problem, the whole height axis of a
- * one-dimensional one, then single dims; an output size goes before the padding, as
- * people write kh3ph1.
- */
+/* An output size goes before the padding, as people write kh3ph1. */
 static bool conv_dim_needed(const struct dlb_problem *problem, int dim)
 {
     static const int single[] = {
         DLB_CONV_G,  DLB_CONV_MB, DLB_CONV_SH, DLB_CONV_SW, DLB_CONV_DH,   DLB_CONV_DW,
         DLB_CONV_OH, DLB_CONV_OW, DLB_CONV_PH, DLB_CONV_PW, DLB_CONV_BIAS, DLB_CONV_RELU,
     };
-    struct dlb_problem written = *problem;
-    if (!drop(problem, &written, axes[1].dim, AXIS_PARTS))
-        drop(problem, &written, axes[0].dim, AXIS_PARTS);
-    for (size_t i = 0; i < sizeof single / sizeof *single; i++)
-        drop(problem, &written, &single[i], 1);
-    return written.dim[dim] != dims[dim].fallback;
+    return dlb_axes_dim_needed(&dlb_op_conv, axes, single, sizeof single / sizeof *single,
+                               problem, dim);
 }
 
 void dlb_conv_shape_get(const struct dlb_problem *problem, struct dlb_conv_shape *shape)

@@ -79,6 +79,26 @@ EMULATED __m512 emulated_scalef(__m512 a, __m512 n)
     return _mm512_loadu_ps(lanes);
 }
 
+EMULATED __m512 emulated_load_bytes(__m128i bytes)
+{
+    uint8_t from[16];
+    float lanes[16];
+    _mm_storeu_si128((__m128i *)(void *)from, bytes);
+    for (int i = 0; i < 16; i++)
+        lanes[i] = from[i];
+    return _mm512_loadu_ps(lanes);
+}
+
+EMULATED __m128i emulated_bytes(__m512 a)
+{
+    uint8_t to[16];
+    float lanes[16];
+    _mm512_storeu_ps(lanes, a);
+    for (int i = 0; i < 16; i++)
+        to[i] = (uint8_t)lanes[i];
+    return _mm_loadu_si128((const __m128i *)(const void *)to);
+}
+
 #undef _mm512_load_ps
 #undef _mm512_store_ps
 #undef _mm512_scalef_ps
@@ -90,5 +110,14 @@ EMULATED __m512 emulated_scalef(__m512 a, __m512 n)
 #define _mm512_reduce_add_ps(a)           emulated_sum(a)
 #define _mm512_reduce_max_ps(a)           emulated_max(a)
 #define _mm512_scalef_ps(a, n)            emulated_scalef(a, n)
+/* Bytes to floats in two steps, and back: the other step does it all. */
+#undef _mm512_cvtepu8_epi32
+#undef _mm512_cvtepi32_ps
+#undef _mm512_cvtps_epi32
+#undef _mm512_cvtepi32_epi8
+#define _mm512_cvtepu8_epi32(bytes) bytes
+#define _mm512_cvtepi32_ps(bytes)   emulated_load_bytes(bytes)
+#define _mm512_cvtps_epi32(a)       a
+#define _mm512_cvtepi32_epi8(a)     emulated_bytes(a)
 
 #endif
