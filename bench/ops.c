@@ -4,6 +4,7 @@
 #include "ops/batchnorm.h"
 #include "ops/conv.h"
 #include "ops/linear.h"
+#include "ops/optimiser.h"
 #include "ops/pooling.h"
 #include "ops/rnn.h"
 #include "ops/xent.h"
@@ -20,6 +21,8 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_xent, &dlb_reference_xent, "softmax_xent.csv"},
     {&dlb_op_linear, &dlb_reference_linear, "linear.csv"},
     {&dlb_op_pooling, &dlb_reference_pooling, "pooling.csv"},
+    {&dlb_op_sgd, &dlb_reference_sgd, "sgd.csv"},
+    {&dlb_op_adam, &dlb_reference_adam, "adam.csv"},
 };
 const int dlb_operators_n = sizeof dlb_operators / sizeof *dlb_operators;
 

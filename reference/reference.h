@@ -83,6 +83,8 @@ extern const struct dlb_reference dlb_reference_batchnorm;
 extern const struct dlb_reference dlb_reference_linear;
 extern const struct dlb_reference dlb_reference_pooling;
 extern const struct dlb_reference dlb_reference_xent;
+extern const struct dlb_reference dlb_reference_sgd;
+extern const struct dlb_reference dlb_reference_adam;
 
 /* Version of the oneDNN library that is loaded, "2.6.3"; NULL when it is not in the
  * build. */

@@ -32,6 +32,8 @@ static const struct {
     {"softmax_xent", "mb3ic7"},
     {"linear", "mb5ic7oc11bias1"},
     {"pooling", "mb2ic5ih7kh3sh2ph1"},
+    {"sgd", "n37decay1"},
+    {"adam", "n37t3decay1"},
 };
 
 static const char *shape_of(const struct dlb_operator *entry)

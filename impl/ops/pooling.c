@@ -110,6 +110,19 @@ static int64_t taps_inside(int64_t windows, int64_t size, int64_t kernel, int64_
     return taps;
 }
 
+/* Positions of an axis that some window covers. */
+static int64_t covered(int64_t size, int64_t windows, int64_t kernel, int64_t stride,
+                       int64_t pad)
+{
+    int64_t n = 0;
+    for (int64_t in = 0; in < size; in++) {
+        int64_t begin, end;
+        dlb_pooling_windows(in, windows, kernel, stride, pad, &begin, &end);
+        n += begin < end;
+    }
+    return n;
+}
+
 static double pooling_flops(const struct dlb_problem *problem)
 {
     struct dlb_pooling_shape s;
@@ -164,6 +177,23 @@ static int64_t pooling_reduction(const struct dlb_problem *problem)
     return problem->dim[DLB_POOLING_KH] * problem->dim[DLB_POOLING_KW];
 }
 
+/* A maximum hands its gradient to one pixel; as many windows as lie above a pixel may
+ * choose the same. */
+static int64_t pooling_unreached(const struct dlb_problem *problem, int t)
+{
+    struct dlb_pooling_shape s;
+    dlb_pooling_shape_get(problem, &s);
+    if (problem->pass != DLB_BWD || t != DLB_POOLING_DIFF_SRC)
+        return 0;
+    int64_t pixels = s.mb * s.ih * s.iw * s.ic, windows = s.mb * s.oh * s.ow * s.ic;
+    if (s.kind == DLB_POOLING_MAX)
+        return pixels - dlb_min(pixels, dlb_div_up(windows, dlb_div_up(s.kh, s.sh) *
+                                                                dlb_div_up(s.kw, s.sw)));
+    /* Of an average all but those between the windows, or behind the last. */
+    return pixels - s.mb * s.ic * covered(s.ih, s.oh, s.kh, s.sh, s.ph) *
+                        covered(s.iw, s.ow, s.kw, s.sw, s.pw);
+}
+
 const struct dlb_op dlb_op_pooling = {
     .name = "pooling",
     .summary = "maximum or average over windows: any kernel, stride, padding",
@@ -180,6 +210,7 @@ const struct dlb_op dlb_op_pooling = {
     .bytes = pooling_bytes,
     .tensors = pooling_tensors,
     .reduction = pooling_reduction,
+    .unreached = pooling_unreached,
     .enumerate = dlb_pooling_enumerate,
     .refuse = dlb_pooling_refuse,
     .fallback = dlb_pooling_fallback,

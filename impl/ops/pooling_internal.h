@@ -10,6 +10,7 @@
 /* Search space (pooling_space.c). */
 enum dlb_pooling_algorithm {
     DLB_POOLING_REGISTERS, /* channels in registers while the window passes by */
+    DLB_POOLING_SWEEP,     /* average: a tap or some after another, all channels each */
     DLB_POOLING_ALGORITHMS
 };
 enum dlb_pooling_tile {
@@ -62,6 +63,7 @@ struct dlb_pooling_row {
     float *dst;       /* backward: diff_src */
     void *index;      /* forward: of the row; backward: of the image; NULL: not wanted */
     int64_t index_ld; /* elements from pixel to pixel */
+    const float *scale; /* average: 1 / count of each pixel of dst in an image */
 };
 typedef void dlb_pooling_fn(const struct dlb_pooling_row *row);
 
@@ -70,7 +72,7 @@ enum { DLB_POOLING_BYTE_TAPS = 256 };
 /* Of one kind of passes: [streamed], index as bytes or floats where there is one. */
 struct dlb_pooling_kernels {
     int lanes;
-    dlb_pooling_fn *max[2], *max_bytes[2], *max_floats[2], *average[2];
+    dlb_pooling_fn *max[2], *max_bytes[2], *max_floats[2], *average[2], *sweep[2];
     dlb_pooling_fn *back_bytes[2], *back_floats[2], *back_average[2];
     void (*stream_fence)(void);
 };

@@ -10,7 +10,7 @@
  * Shapes    rows of pixels of channels, pixels ic apart; index: whole vectors a pixel
  * Units     elements; index: bytes or floats
  * Tiles     WIDTH vectors of channels in registers while the taps pass by; what is left
- *           vector by vector
+ *           vector by vector.  sweep: SWEPT taps at once, all channels, into dst
  * Work items and barriers   none: one call, one thread
  * Scratch   none
  * Cost      a load and one or two operations a tap; memory: src once and its rows again
@@ -25,7 +25,7 @@
 
 #include "core/vec.h"
 
-enum { WIDTH = 4 };
+enum { WIDTH = 4, SWEPT = 4 };
 
 enum index_kind { NO_INDEX, BYTES, FLOATS };
 
@@ -190,11 +190,6 @@ DLB_INLINE void max(const struct dlb_pooling_row *r, enum index_kind kind, bool 
     }
 }
 
-static float scale_of(const struct dlb_pooling_shape *s, int64_t taps)
-{
-    return 1.0f / (float)(s->kind == DLB_POOLING_AVG ? taps : s->kh * s->kw);
-}
-
 DLB_INLINE void average(const struct dlb_pooling_row *r, bool stream)
 {
     const struct dlb_pooling_shape *s = r->s;
@@ -202,7 +197,7 @@ DLB_INLINE void average(const struct dlb_pooling_row *r, bool stream)
     rows_at(r, h);
     for (int64_t x = 0; x < s->ow; x++) {
         const struct window w = window_at(r, h, x);
-        const float scale = scale_of(s, w.kh * w.kw);
+        const float scale = r->scale[r->y * s->ow + x];
         float *dst = r->dst + x * s->ic;
         int64_t c = 0;
         for (; c + WIDTH * VLEN <= r->channels; c += WIDTH * VLEN)
@@ -214,21 +209,63 @@ DLB_INLINE void average(const struct dlb_pooling_row *r, bool stream)
     }
 }
 
+/* Adds n taps to dst, or begins it with them. */
+DLB_INLINE void sweep_taps(const float *src, int64_t ld, int n, int64_t channels,
+                           bool first, bool last, float scale, float *dst, bool stream)
+{
+    for (int64_t c = 0; c < channels; c += VLEN) {
+        const int lanes = channels - c < VLEN ? (int)(channels - c) : VLEN;
+        vec sum = load(src + c, lanes);
+        DLB_UNROLL
+        for (int k = 1; k < n; k++)
+            sum = v_add(sum, load(src + k * ld + c, lanes));
+        if (!first)
+            sum = v_add(load(dst + c, lanes), sum);
+        if (last)
+            store(dst + c, v_mul(sum, v_set1(scale)), lanes, stream);
+        else
+            store(dst + c, sum, lanes, false);
+    }
+}
+
+/* Memory is read as it lies: many channels are pages apart from tap to tap. */
+DLB_INLINE void sweep(const struct dlb_pooling_row *r, bool stream)
+{
+    const struct dlb_pooling_shape *s = r->s;
+    int64_t h[2];
+    rows_at(r, h);
+    for (int64_t x = 0; x < s->ow; x++) {
+        const struct window w = window_at(r, h, x);
+        const float scale = r->scale[r->y * s->ow + x];
+        float *dst = r->dst + x * s->ic;
+        for (int64_t y = 0; y < w.kh; y++)
+            for (int64_t k = 0; k < w.kw; k += SWEPT) {
+                const float *src = w.src + y * w.row_ld + k * w.ld;
+                const bool first = y == 0 && k == 0,
+                           last = y == w.kh - 1 && k + SWEPT >= w.kw;
+                const int64_t taps = w.kw - k;
+                if (taps >= SWEPT)
+                    sweep_taps(src, w.ld, SWEPT, r->channels, first, last, scale, dst,
+                               stream);
+                else if (taps == 3)
+                    sweep_taps(src, w.ld, 3, r->channels, first, last, scale, dst,
+                               stream);
+                else if (taps == 2)
+                    sweep_taps(src, w.ld, 2, r->channels, first, last, scale, dst,
+                               stream);
+                else
+                    sweep_taps(src, w.ld, 1, r->channels, first, last, scale, dst,
+                               stream);
+            }
+    }
+}
+
 /* The windows over one pixel of diff_src. */
 struct cover {
     const struct dlb_pooling_row *row;
     int64_t h[2], w[2]; /* of the windows */
     int64_t x;
 };
-
-/* 1 / count of a window. */
-static float scale_at(const struct dlb_pooling_shape *s, int64_t oh, int64_t ow)
-{
-    int64_t h[2], w[2];
-    dlb_pooling_taps(oh, s->ih, s->kh, s->sh, s->ph, &h[0], &h[1]);
-    dlb_pooling_taps(ow, s->iw, s->kw, s->sw, s->pw, &w[0], &w[1]);
-    return scale_of(s, (h[1] - h[0]) * (w[1] - w[0]));
-}
 
 /* kind NO_INDEX: average. */
 DLB_INLINE void back_vectors(const struct cover *v, int64_t c, int vectors, int lanes,
@@ -246,8 +283,7 @@ DLB_INLINE void back_vectors(const struct cover *v, int64_t c, int vectors, int 
                           tap = (r->y - oh * s->sh + s->ph) * s->kw + v->x - ow * s->sw +
                                 s->pw;
             const float *diff = r->src + pixel * s->ic + c;
-            const vec factor =
-                v_set1(kind == NO_INDEX ? scale_at(s, oh, ow) : (float)tap);
+            const vec factor = v_set1(kind == NO_INDEX ? r->scale[pixel] : (float)tap);
             DLB_UNROLL
             for (int i = 0; i < vectors; i++) {
                 vec d = load(diff + i * VLEN, lanes);
@@ -311,11 +347,21 @@ static void average_streamed(const struct dlb_pooling_row *row)
     average(row, true);
 }
 
+static void sweep_cached(const struct dlb_pooling_row *row)
+{
+    sweep(row, false);
+}
+static void sweep_streamed(const struct dlb_pooling_row *row)
+{
+    sweep(row, true);
+}
+
 #define KERNEL_ENTRY(name, function, kind) .name = {name##_cached, name##_streamed},
 
 extern const struct dlb_pooling_kernels DLB_NAME(dlb_pooling);
 const struct dlb_pooling_kernels DLB_NAME(dlb_pooling) = {
     .lanes = VLEN,
     KERNELS(KERNEL_ENTRY).average = {average_cached, average_streamed},
+    .sweep = {sweep_cached, sweep_streamed},
     .stream_fence = v_stream_fence,
 };

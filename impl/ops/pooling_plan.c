@@ -9,7 +9,8 @@
  * Tiles     channels a block; split over threads; streaming stores
  * Work items and barriers   a grid of threads over rows x blocks of channels; no barrier in
  *           run.  bwd of a maximum: bind makes the index by a forward pass
- * Scratch   the index; bwd of a maximum: a row of dst a thread
+ * Scratch   maximum: the index, and in bwd a row of dst a thread; average: 1 / count of each
+ *           pixel of an image
  * Cost      one or two operations a tap and channel; src and dst once
  * Numerics  no element depends on the tiles or threads
  * Errors    dlb_pooling_refuse refuses tiles that do not fit; no other
@@ -73,6 +74,19 @@ static void make_index(const struct native *p, const struct dlb_team *team)
     }
 }
 
+static void make_scales(const struct native *p)
+{
+    const struct dlb_pooling_shape *s = &p->s;
+    for (int64_t i = 0; i < s->oh * s->ow; i++) {
+        int64_t h[2], w[2];
+        dlb_pooling_taps(i / s->ow, s->ih, s->kh, s->sh, s->ph, &h[0], &h[1]);
+        dlb_pooling_taps(i % s->ow, s->iw, s->kw, s->sw, s->pw, &w[0], &w[1]);
+        int64_t count =
+            s->kind == DLB_POOLING_AVG ? (h[1] - h[0]) * (w[1] - w[0]) : s->kh * s->kw;
+        p->scale[i] = 1.0f / (float)count;
+    }
+}
+
 static enum dlb_status native_bind(struct dlb_plan *plan, void *const *tensor,
                                    const struct dlb_team *team, struct dlb_error *error)
 {
@@ -84,6 +98,8 @@ static enum dlb_status native_bind(struct dlb_plan *plan, void *const *tensor,
         p->dst = tensor[back ? DLB_POOLING_DIFF_SRC : DLB_POOLING_DST];
         p->before = p->make_index ? tensor[DLB_POOLING_BWD_SRC] : NULL;
         p->kept = p->keeps_index ? tensor[DLB_POOLING_INDEX] : NULL;
+        if (p->scale)
+            make_scales(p);
     }
     dlb_team_barrier(team);
     if (p->make_index)
@@ -112,6 +128,7 @@ static void native_run(struct dlb_plan *plan, const struct dlb_team *team)
                 .dst = p->dst + row * width * s->ic + c,
                 .index = index_at(p, back ? n * image : row * width, c),
                 .index_ld = p->index_ld,
+                .scale = p->scale,
             };
             p->run(&call);
         }
@@ -139,6 +156,7 @@ static void native_release(struct dlb_plan *plan)
 {
     struct native *p = (struct native *)plan;
     dlb_free(p->index);
+    dlb_free(p->scale);
     dlb_free(p->scratch);
     free(p);
 }
@@ -152,7 +170,7 @@ static const struct dlb_plan_class native_class = {
     .release = native_release,
 };
 
-static void choose_kernels(struct native *p, bool stream)
+static void choose_kernels(struct native *p, bool sweep, bool stream)
 {
     const struct dlb_pooling_kernels *k = p->kernels;
     const bool max = p->s.kind == DLB_POOLING_MAX;
@@ -166,7 +184,8 @@ static void choose_kernels(struct native *p, bool stream)
     }
     p->keeps_index = max && p->pass == DLB_FWD_TRAIN;
     p->plan.fetches_kept = p->keeps_index;
-    p->run = (!max              ? k->average
+    p->run = (sweep             ? k->sweep
+              : !max            ? k->average
               : !p->keeps_index ? k->max
               : p->bytes        ? k->max_bytes
                                 : k->max_floats)[stream];
@@ -176,15 +195,18 @@ static bool allocate(struct native *p)
 {
     const struct dlb_pooling_shape *s = &p->s;
     const size_t element = p->bytes ? 1 : sizeof(float);
-    size_t index = 0, scratch = 0;
+    size_t index = 0, scratch = 0, scale = 0;
     if (p->keeps_index || p->make_index)
         index = element * (size_t)(s->mb * s->oh * s->ow * p->index_ld);
     if (p->make_index)
         scratch = sizeof(float) * (size_t)(p->plan.threads * s->ow * s->ic);
-    p->plan.workspace_bytes = index + scratch;
+    if (s->kind != DLB_POOLING_MAX)
+        scale = sizeof(float) * (size_t)(s->oh * s->ow);
+    p->plan.workspace_bytes = index + scratch + scale;
     p->index = index ? dlb_alloc(index) : NULL;
     p->scratch = scratch ? dlb_alloc(scratch) : NULL;
-    return (p->index || !index) && (p->scratch || !scratch);
+    p->scale = scale ? dlb_alloc(scale) : NULL;
+    return (p->index || !index) && (p->scratch || !scratch) && (p->scale || !scale);
 }
 
 enum dlb_status dlb_pooling_plan(const struct dlb_problem *problem,
@@ -214,7 +236,8 @@ enum dlb_status dlb_pooling_plan(const struct dlb_problem *problem,
     p->index_ld = dlb_round_up(p->s.ic, p->kernels->lanes);
     p->grid =
         dlb_grid_make(tile[DLB_POOLING_TILE_SPLIT], target->threads, p->rows, p->blocks);
-    choose_kernels(p, tile[DLB_POOLING_TILE_STREAM] == DLB_POOLING_STREAM_ON);
+    choose_kernels(p, candidate->algorithm == DLB_POOLING_SWEEP,
+                   tile[DLB_POOLING_TILE_STREAM] == DLB_POOLING_STREAM_ON);
     if (!allocate(p)) {
         enum dlb_status status = dlb_fail(
             error, DLB_NOMEM, "No memory for %zu bytes of work space of pooling.",

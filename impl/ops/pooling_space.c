@@ -7,6 +7,7 @@
 
 const char *const dlb_pooling_algorithms[DLB_POOLING_ALGORITHMS] = {
     [DLB_POOLING_REGISTERS] = "registers",
+    [DLB_POOLING_SWEEP] = "sweep",
 };
 
 static const char *const splits[] = {"rows", "channels", "2d", NULL};
@@ -39,19 +40,20 @@ void dlb_pooling_enumerate(const struct dlb_problem *problem,
     dlb_pooling_shape_get(problem, &s);
     const int last = target->threads == 1 ? DLB_GRID_ROWS : DLB_GRID_2D;
     const int64_t blocks[] = {s.ic, 16 * LINE, 4 * LINE, LINE};
-    struct dlb_candidate c = {.algorithm = DLB_POOLING_REGISTERS};
-    for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++)
-        for (int split = DLB_GRID_ROWS; split <= last; split++)
-            for (int stream = DLB_POOLING_STREAM_OFF; stream <= DLB_POOLING_STREAM_ON;
-                 stream++) {
-                if (b > 0 && blocks[b] >= s.ic)
-                    continue;
-                c.tile[DLB_POOLING_TILE_CHANNELS] = (int)blocks[b];
-                c.tile[DLB_POOLING_TILE_SPLIT] = split;
-                c.tile[DLB_POOLING_TILE_STREAM] = stream;
-                if (!emit(context, &c))
-                    return;
-            }
+    struct dlb_candidate c = {0};
+    for (; c.algorithm < DLB_POOLING_ALGORITHMS; c.algorithm++)
+        for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++)
+            for (int split = DLB_GRID_ROWS; split <= last; split++)
+                for (int stream = DLB_POOLING_STREAM_OFF; stream <= DLB_POOLING_STREAM_ON;
+                     stream++) {
+                    if (b > 0 && blocks[b] >= s.ic)
+                        continue;
+                    c.tile[DLB_POOLING_TILE_CHANNELS] = (int)blocks[b];
+                    c.tile[DLB_POOLING_TILE_SPLIT] = split;
+                    c.tile[DLB_POOLING_TILE_STREAM] = stream;
+                    if (!emit(context, &c))
+                        return;
+                }
 }
 
 /* Of what is written, and of all operands. */
@@ -88,8 +90,12 @@ const char *dlb_pooling_refuse(const struct dlb_problem *problem,
     struct dlb_pooling_shape s;
     dlb_pooling_shape_get(problem, &s);
     const int64_t channels = c->tile[DLB_POOLING_TILE_CHANNELS];
-    if (c->algorithm != DLB_POOLING_REGISTERS)
+    if (c->algorithm == DLB_POOLING_SWEEP) {
+        if (s.kind == DLB_POOLING_MAX || problem->pass == DLB_BWD)
+            return "sweeps are for averages";
+    } else if (c->algorithm != DLB_POOLING_REGISTERS) {
         return "no such algorithm";
+    }
     if (channels < 1 || channels > s.ic)
         return "block has more channels than there are";
     if (channels < s.ic && channels % LINE)
@@ -135,6 +141,9 @@ double dlb_pooling_estimate(const struct dlb_problem *problem,
         transfer *= 1 + 32 / run;
     const double calls = (double)dlb_pooling_rows(problem) *
                          (double)(back ? s.iw : s.ow) * (double)blocks_of(&s, c);
+    /* Taps of many channels are pages apart; of few, sweeps are short. */
+    if (c->algorithm == DLB_POOLING_SWEEP)
+        transfer *= s.ic >= 512 && s.kh * s.kw > 9 ? 0.8 : 1.2;
     const double compute =
         (dlb_op_pooling.flops(problem) / dlb_isa_lanes(target->isa) * 0.3 +
          calls * PIXEL_NS) /
