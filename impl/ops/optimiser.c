@@ -238,12 +238,12 @@ static enum dlb_status native_bind(struct dlb_plan *plan, void *const *tensor,
 {
     struct native *p = (struct native *)plan;
     (void)error;
-    if (team->rank == 0)
-        for (int t = 0; t < p->tensors; t++)
-            if (t < p->inputs)
-                p->all.in[t] = tensor[t];
-            else
-                p->all.out[t - p->inputs] = tensor[t];
+    for (int t = 0; t < p->tensors && team->rank == 0; t++) {
+        if (t < p->inputs)
+            p->all.in[t] = tensor[t];
+        else
+            p->all.out[t - p->inputs] = tensor[t];
+    }
     dlb_team_barrier(team);
     return DLB_OK;
 }
@@ -258,11 +258,12 @@ static void native_run(struct dlb_plan *plan, const struct dlb_team *team)
     call.n = dlb_min(end * LINE, p->all.n) - begin;
     if (call.n <= 0)
         return;
-    for (int t = 0; t < p->tensors; t++)
+    for (int t = 0; t < p->tensors; t++) {
         if (t < p->inputs)
             call.in[t] += begin;
         else
             call.out[t - p->inputs] += begin;
+    }
     p->run(&call);
     p->fence();
 }

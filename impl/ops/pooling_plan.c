@@ -40,6 +40,7 @@ struct native {
     struct dlb_grid grid;
     int64_t index_ld;
     void *index;
+    float *scale;              /* average: of each pixel of dst in an image */
     float *scratch;            /* a row of dst a thread */
     const float *src, *before; /* backward: diff_dst, src */
     float *dst, *kept;
