@@ -24,6 +24,7 @@ dlb_onednn_make_fn dlb_rnn_onednn;
 dlb_onednn_make_fn dlb_attention_onednn;
 dlb_onednn_make_fn dlb_batchnorm_onednn;
 dlb_onednn_make_fn dlb_linear_onednn;
+dlb_onednn_make_fn dlb_pooling_onednn;
 dlb_onednn_make_fn dlb_xent_onednn;
 dlb_onednn_make_fn dlb_pooling_onednn;
 dlb_onednn_make_fn dlb_activation_onednn;
