@@ -5,10 +5,11 @@
 #include "measure/session_internal.h"
 
 #include "measure/timer.h"
-#include "tune/search.h"
+#include "tune/live.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One side of the measurement. */
@@ -97,31 +98,36 @@ static enum dlb_status verify_side(struct contest *contest, struct side *side,
     return DLB_OK;
 }
 
-static enum dlb_status note_trial(void *context, const struct dlb_candidate *candidate,
-                                  const char *outcome, const char *reason, int rung,
-                                  int samples, double best_ns, double model_ns,
+/* A search, and whom it tells what became of its points. */
+struct hunt {
+    struct contest *contest;
+    const struct dlb_space *space;
+};
+
+static enum dlb_status note_trial(void *context, const struct dlb_fate *fate,
                                   struct dlb_error *error)
 {
-    struct contest *contest = context;
+    const struct hunt *hunt = context;
+    const struct contest *contest = hunt->contest;
     const struct dlb_op *op = contest->item->entry->op;
     const struct dlb_problem *problem = &contest->item->problem;
     char shape[DLB_SHAPE_MAX], tiles[DLB_SHAPE_MAX];
     if (!contest->session->run)
         return DLB_OK;
     dlb_descriptor_format(op, problem, shape);
-    dlb_candidate_format(op, candidate, tiles);
+    dlb_candidate_format(op, &hunt->space->candidate[fate->point], tiles);
     struct dlb_trial trial = {
         .op = op->name,
         .pass = dlb_pass_names[problem->pass],
         .shape = shape,
         .thread_set = contest->station->set.name,
         .candidate = tiles,
-        .outcome = outcome,
-        .reason = reason,
-        .rung = rung,
-        .samples = samples,
-        .best_ns = best_ns,
-        .model_ns = model_ns,
+        .outcome = fate->outcome,
+        .reason = fate->reason,
+        .rung = fate->rung,
+        .samples = fate->samples,
+        .best_ns = fate->best_ns,
+        .model_ns = hunt->space->model_ns[fate->point],
     };
     return dlb_run_trial(contest->session->run, &trial, error);
 }
@@ -169,12 +175,56 @@ static enum dlb_status check_space(struct contest *contest, const struct dlb_spa
     return status;
 }
 
-/* A longer block is steadier: as long as the search has time for two of each candidate.
- */
-static double block_ns(double seconds, int candidates)
+/* Searches the space; *result, and the check of the first mismatch with its candidate. */
+static enum dlb_status search_space(struct contest *contest,
+                                    const struct dlb_space *space,
+                                    struct dlb_search_result *result, struct side *wrong,
+                                    struct dlb_error *error)
 {
-    double even = seconds * 1e9 / (4.0 * dlb_max(1, candidates));
-    return fmin(4e6, fmax(4e5, even));
+    const struct dlb_operator *entry = contest->item->entry;
+    struct hunt hunt = {contest, space};
+    struct dlb_search search = {
+        .points = space->n,
+        .most = dlb_space_most(space),
+        .seconds = search_seconds(contest),
+        .stop = contest->session->io.stop,
+        .note = note_trial,
+        .context = &hunt,
+    };
+    struct dlb_live_setup setup = {
+        .entry = entry,
+        .problem = &contest->item->problem,
+        .target = &contest->station->target,
+        .space = space,
+        .expected = contest->expected,
+        .buffers = contest->buffers,
+        .pool = contest->pool,
+        .block_ns = dlb_live_block_ns(search.seconds, search.most),
+        .determinism = contest->session->options->check_determinism,
+    };
+    struct dlb_candidate fallback;
+    struct dlb_live *live = NULL;
+    int *order = malloc((size_t)space->n * sizeof *order), point;
+    if (!order)
+        return dlb_fail(error, DLB_NOMEM, "No memory is left for the search.");
+    enum dlb_status status = dlb_live_make(&setup, &live, error);
+    if (status)
+        goto out;
+    entry->op->fallback(setup.problem, setup.target, &fallback);
+    search.always = dlb_space_order(space, entry->op, &fallback, NULL, 0, order);
+    search.order = order;
+    struct dlb_timings timings = dlb_live_timings(live);
+    search.timings = &timings;
+    status = dlb_search_run(&search, result, error);
+    const struct dlb_check *mismatch = dlb_live_mismatch(live, &point);
+    if (mismatch) {
+        wrong->check = *mismatch;
+        wrong->candidate = space->candidate[point];
+    }
+out:
+    dlb_live_release(live);
+    free(order);
+    return status;
 }
 
 /* Chooses the native candidate; side->plan stays NULL unless it is to be verified next.
@@ -183,37 +233,19 @@ static enum dlb_status choose(struct contest *contest, const struct dlb_space *s
                               struct dlb_error *error)
 {
     struct dlb_session *session = contest->session;
-    struct side *side = &contest->side[DLB_IMPL_NATIVE];
     const struct dlb_op *op = contest->item->entry->op;
+    struct side *side = &contest->side[DLB_IMPL_NATIVE];
+    struct side wrong = {.impl = DLB_IMPL_NATIVE};
     struct dlb_search_result result;
-    struct dlb_search search = {
-        .entry = contest->item->entry,
-        .problem = &contest->item->problem,
-        .target = &contest->station->target,
-        .space = space,
-        .expected = contest->expected,
-        .buffers = contest->buffers,
-        .pool = contest->pool,
-        .seconds = search_seconds(contest),
-        .determinism = session->options->check_determinism,
-        .stop = session->io.stop,
-        .note = note_trial,
-        .context = contest,
-    };
-    op->fallback(search.problem, search.target, &side->candidate);
+    op->fallback(&contest->item->problem, &contest->station->target, &side->candidate);
     side->tuned_from = "default";
     if (!session->options->sweep || !space->n)
         return DLB_OK;
-    search.block_ns =
-        block_ns(search.seconds, (int)dlb_min(space->n, DLB_SEARCH_CANDIDATES_MAX));
-    enum dlb_status status = dlb_search_run(&search, &result, error);
+    enum dlb_status status = search_space(contest, space, &result, &wrong, error);
     if (status)
         return status;
     session->candidates_tried += result.timed;
     if (result.mismatched) {
-        struct side wrong = {.impl = DLB_IMPL_NATIVE,
-                             .candidate = result.mismatch_candidate,
-                             .check = result.mismatch};
         condemn(contest, &wrong);
         session->mismatches += result.mismatched - 1;
         if (!result.found) {
@@ -223,15 +255,10 @@ static enum dlb_status choose(struct contest *contest, const struct dlb_space *s
         }
     }
     if (result.found) {
-        side->candidate = result.winner;
+        side->candidate = space->candidate[result.best[0]];
         side->tuned_from = "search";
     }
     return DLB_OK;
-}
-
-static bool same_candidate(const struct dlb_candidate *a, const struct dlb_candidate *b)
-{
-    return a->algorithm == b->algorithm && !memcmp(a->tile, b->tile, sizeof a->tile);
 }
 
 /* Plans side->candidate and verifies it; a plan that cannot be made is an outcome. */
@@ -299,7 +326,7 @@ static enum dlb_status prepare_native(struct contest *contest, struct dlb_error 
         return status;
     struct side *untuned = &contest->untuned;
     op->fallback(&contest->item->problem, &contest->station->target, &untuned->candidate);
-    contest->default_won = same_candidate(&untuned->candidate, &side->candidate);
+    contest->default_won = dlb_candidate_same(&untuned->candidate, &side->candidate);
     if (contest->default_won)
         return DLB_OK;
     untuned->tuned_from = "default";
