@@ -9,6 +9,7 @@
 #include "options.h"
 #include "record/columns.h"
 #include "suite/suite.h"
+#include "tune/replay.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -157,6 +158,15 @@ static int list(const struct dlb_options *options)
     return DLB_EXIT_USAGE;
 }
 
+static int tune(const struct dlb_options *options)
+{
+    struct dlb_error error = {0};
+    if (dlb_replay_run(options->replay, options->budget_seconds, options->quiet, stdout,
+                       &error))
+        return fail(&error, DLB_EXIT_USAGE);
+    return DLB_EXIT_OK;
+}
+
 static int run_command(const struct dlb_options *options, int argc, char **argv)
 {
     switch (options->command) {
@@ -167,6 +177,8 @@ static int run_command(const struct dlb_options *options, int argc, char **argv)
         return with_topology(options);
     case DLB_COMMAND_LIST:
         return list(options);
+    case DLB_COMMAND_TUNE:
+        return tune(options);
     case DLB_COMMAND_HELP:
         dlb_options_help(stdout);
         return DLB_EXIT_OK;

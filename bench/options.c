@@ -24,6 +24,7 @@ enum {
     DOCTOR = 1 << DLB_COMMAND_DOCTOR,
     TOPOLOGY = 1 << DLB_COMMAND_TOPOLOGY,
     LIST = 1 << DLB_COMMAND_LIST,
+    TUNE = 1 << DLB_COMMAND_TUNE,
     ALL = ~0
 };
 
@@ -80,7 +81,7 @@ static const struct option table[] = {
     {NULL, "cache-state", "STATE", "hot (default) or cold", WORD, AT(cache_state), BENCH,
      true, cache_states},
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
-     SECONDS, AT(budget_seconds), BENCH | DOCTOR, false, NULL},
+     SECONDS, AT(budget_seconds), BENCH | DOCTOR | TUNE, false, NULL},
     {NULL, "seed", "N", "of fills and of random order; default 0", WHOLE, AT(seed), BENCH,
      true, NULL},
     {NULL, "topology", "SPEC",
@@ -98,6 +99,10 @@ static const struct option table[] = {
      FLAG, AT(aa), BENCH, true, NULL},
     {NULL, "dry-run", NULL, "print the plan and do nothing", FLAG, AT(dry_run), BENCH,
      true, NULL},
+    {NULL, "replay", "FILE",
+     "the search on the times of a trials.csv, or of the run\nthat holds it; "
+     "nothing is timed",
+     TEXT, AT(replay), TUNE, true, NULL},
     {"What comes out", "out", "DIR", "folder of this run; default: a new one in results/",
      TEXT, AT(out), BENCH, true, NULL},
     {NULL, "resume", "RUN", "go on with an interrupted run, measuring nothing twice",
@@ -123,6 +128,7 @@ static const struct command {
      NULL},
     {"list", " [TOPIC]", "ops, suites, tiles, isa, columns or columns-markdown",
      DLB_COMMAND_LIST, topics},
+    {"tune", " ...", "how good the search for tiles is", DLB_COMMAND_TUNE, NULL},
     {"help", "", "this text", DLB_COMMAND_HELP, NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -342,6 +348,21 @@ static bool is_given(const bool *given, const char *name)
     return given[option_find(name, strlen(name))];
 }
 
+static enum dlb_status misplaced_option(const struct option *option,
+                                        const struct command *command,
+                                        struct dlb_error *error)
+{
+    int i = 0;
+    if (command)
+        return dlb_fail(error, DLB_INVALID, "--%s has no meaning for '%s'; remove it.",
+                        option->name, command->name);
+    while (!(option->commands & (1u << commands[i].command)))
+        i++;
+    return dlb_fail(error, DLB_INVALID,
+                    "--%s belongs to the command %s; write 'dlbench %s --%s'.",
+                    option->name, commands[i].name, commands[i].name, option->name);
+}
+
 static enum dlb_status check_together(const bool *given,
                                       const struct dlb_options *options,
                                       const struct command *command,
@@ -351,9 +372,7 @@ static enum dlb_status check_together(const bool *given,
         if (!given[i])
             continue;
         if (!(table[i].commands & (1u << options->command)))
-            return dlb_fail(error, DLB_INVALID,
-                            "--%s has no meaning for '%s'; remove it.", table[i].name,
-                            command->name);
+            return misplaced_option(&table[i], command, error);
         if (options->resume && table[i].fixed_by_run)
             return dlb_fail(
                 error, DLB_INVALID,
@@ -366,6 +385,10 @@ static enum dlb_status check_together(const bool *given,
             return dlb_fail(
                 error, DLB_INVALID, "--%s and --%s contradict: %s; remove one of them.",
                 contradictions[i].a, contradictions[i].b, contradictions[i].why);
+    if (options->command == DLB_COMMAND_TUNE && !options->replay)
+        return dlb_fail(error, DLB_INVALID,
+                        "'tune' needs what to do: --replay FILE searches again on the "
+                        "recorded times of a trials.csv.");
     if (options->command != DLB_COMMAND_BENCH)
         return DLB_OK;
     const char *needs_op = options->shapes_n    ? "shape"

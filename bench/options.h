@@ -17,6 +17,7 @@ enum dlb_command {
     DLB_COMMAND_DOCTOR,
     DLB_COMMAND_TOPOLOGY,
     DLB_COMMAND_LIST, /* words: none, or one of those in the help */
+    DLB_COMMAND_TUNE,
     DLB_COMMAND_HELP,
     DLB_COMMAND_VERSION
 };
@@ -31,6 +32,7 @@ struct dlb_options {
     int shapes_n;
     const char *candidate; /* time this candidate only, instead of searching */
     const char *out, *resume, *export_to, *topology;
+    const char *replay;    /* tune: trials.csv, or the run that holds it */
     double budget_seconds; /* 0 = the default */
     int64_t seed;
     bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe;

@@ -152,9 +152,9 @@ static void the_order_of_trying(void **state)
 static void large_spaces_are_cut(void **state)
 {
     (void)state;
-    assert_int_equal(dlb_space_most(&(struct dlb_space){.n = 7}), 7);
-    assert_int_equal(dlb_space_most(&(struct dlb_space){.n = 300}), 300);
-    assert_int_equal(dlb_space_most(&(struct dlb_space){.n = 301}), 256);
+    assert_int_equal(dlb_space_most(7), 7);
+    assert_int_equal(dlb_space_most(300), 300);
+    assert_int_equal(dlb_space_most(301), 256);
 }
 
 int main(void)

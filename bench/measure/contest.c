@@ -185,7 +185,7 @@ static enum dlb_status search_space(struct contest *contest,
     struct hunt hunt = {contest, space};
     struct dlb_search search = {
         .points = space->n,
-        .most = dlb_space_most(space),
+        .most = dlb_space_most(space->n),
         .seconds = search_seconds(contest),
         .stop = contest->session->io.stop,
         .note = note_trial,

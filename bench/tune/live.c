@@ -150,19 +150,22 @@ static enum dlb_status time_point(void *context, int point, double *ns,
     enum dlb_status status = held->plan ? DLB_OK : bring_back(live, point, error);
     if (status)
         return status;
-    if (held->ns < LONG_NS)
+    double each = held->ns, block = 0, reps = 1;
+    if (each < LONG_NS) {
+        double start = dlb_clock_ns();
         dlb_pool_run_plan(setup->pool, held->plan);
-    double each = held->ns > 0 ? held->ns : INFINITY, block = 0, reps = 1;
-    /* As many executions as fill a block; the first time they must be found out. */
+        each = each > 0 ? each : dlb_clock_ns() - start;
+    }
+    /* As many executions as fill a block, and more when they turn out to be faster. */
     do {
         if (each < setup->block_ns)
-            reps = fmin(fmax(reps + 1, ceil(1.1 * setup->block_ns / fmax(each, 0.1))),
-                        REPS_MAX);
+            reps =
+                fmin(fmax(reps, ceil(1.1 * setup->block_ns / fmax(each, 0.1))), REPS_MAX);
         double start = dlb_clock_ns();
         for (int i = 0; i < (int)reps; i++)
             dlb_pool_run_plan(setup->pool, held->plan);
         block = dlb_clock_ns() - start;
-        each = block / reps;
+        each = block / reps++;
     } while (block < 0.7 * setup->block_ns && reps < REPS_MAX);
     held->ns = *ns = each;
     held->used = ++live->timings;
@@ -188,5 +191,5 @@ const struct dlb_check *dlb_live_mismatch(const struct dlb_live *live, int *poin
 double dlb_live_block_ns(double seconds, int candidates)
 {
     double even = seconds * 1e9 / (4.0 * (double)dlb_max(1, candidates));
-    return fmin(4e6, fmax(4e5, even));
+    return fmin(1e6, fmax(4e5, even));
 }

@@ -37,7 +37,7 @@ struct dlb_timings dlb_live_timings(struct dlb_live *live);
 const struct dlb_check *dlb_live_mismatch(const struct dlb_live *live, int *point);
 
 /* How long a sample may be so that so many candidates get two each in the time, between
- * 0.4 and 4 ms: a longer one is steadier. */
+ * 0.4 and 1 ms: a longer one is steadier. */
 double dlb_live_block_ns(double seconds, int candidates);
 
 #endif

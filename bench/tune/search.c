@@ -39,6 +39,7 @@ struct state {
     struct dlb_search_result *result;
     struct runner *runner;
     int runners;
+    int most;   /* points to try */
     double *ns; /* of the round in flight, by runner */
     double start_ns, deadline_ns;
     double best_score, gained_ns; /* and when it last got better by a tie or more */
@@ -135,19 +136,16 @@ static enum dlb_status read_canary(struct state *s, struct dlb_error *error)
 
 /* Ends a round of the runners from first on, whose times stand in ns: again while it was
  * disturbed, then the times count. */
-static enum dlb_status settle(struct state *s, int first, bool resting,
-                              struct dlb_error *error)
+static enum dlb_status settle(struct state *s, int first, struct dlb_error *error)
 {
     enum dlb_status status = read_canary(s, error);
     s->result->rounds++;
-    for (int repeat = 0; repeat < REPEATS && s->disturbed && !over(s) && !status;
+    for (int repeat = 0; repeat < REPEATS && s->disturbed && !over(s) && !status &&
+                         s->result->discarded <= s->result->rounds;
          repeat++) {
         s->result->discarded++;
-        for (int i = first; i < s->runners && !status; i++) {
+        for (int i = first; i < s->runners && !status; i++)
             status = time_runner(s, i, error);
-            if (resting)
-                rest(s, s->runner[i].point);
-        }
         if (!status)
             status = read_canary(s, error);
     }
@@ -170,7 +168,7 @@ static enum dlb_status take_round(struct state *s, int number, struct dlb_error 
     enum dlb_status status = DLB_OK;
     for (int k = 0; k < s->runners && !status; k++)
         status = time_runner(s, number % 2 ? s->runners - 1 - k : k, error);
-    return status ? status : settle(s, 0, false, error);
+    return status ? status : settle(s, 0, error);
 }
 
 /* Verifies a point and times it once. */
@@ -199,10 +197,7 @@ static enum dlb_status try_point(struct state *s, int point, struct dlb_error *e
         s->canary = point;
         status = read_canary(s, error);
     }
-    if (!status)
-        status = time_runner(s, s->runners - 1, error);
-    rest(s, point);
-    return status;
+    return status ? status : time_runner(s, s->runners - 1, error);
 }
 
 /* Why no more points are to be tried; NULL while they are. */
@@ -217,7 +212,7 @@ static const char *enough(const struct state *s, int tried)
         return NULL;
     if (time > s->start_ns + FIRST_RUNG_SHARE * whole)
         return "ranked low by the model, and the time was used up";
-    return time - s->gained_ns > PATIENCE * whole
+    return tried >= s->most / 2 && time - s->gained_ns > PATIENCE * whole
                ? "ranked low by the model, and those before it brought no gain for long"
                : NULL;
 }
@@ -225,14 +220,16 @@ static const char *enough(const struct state *s, int tried)
 static enum dlb_status first_rung(struct state *s, struct dlb_error *error)
 {
     const struct dlb_search *search = s->search;
-    int most = (int)dlb_min(search->most, search->points), i = 0;
+    int most = s->most, i = 0;
     enum dlb_status status = DLB_OK;
     while (i < most && !enough(s, i) && !status) {
         int first = s->runners;
         for (; i < most && s->runners < first + CHUNK && !enough(s, i) && !status; i++)
             status = try_point(s, search->order[i], error);
         if (!status && s->runners > first)
-            status = settle(s, first, true, error);
+            status = settle(s, first, error);
+        for (int k = first; k < s->runners; k++)
+            rest(s, s->runner[k].point);
         if (!status)
             status = note_runners(s, first, 0, error);
     }
@@ -434,8 +431,10 @@ enum dlb_status dlb_search_run(const struct dlb_search *search,
                                struct dlb_search_result *result, struct dlb_error *error)
 {
     *result = (struct dlb_search_result){.end = DLB_SEARCH_BUDGET};
-    size_t room = (size_t)dlb_max(1, dlb_min(search->points, search->most));
+    int most = (int)dlb_min(search->points, search->most);
+    size_t room = (size_t)dlb_max(1, most);
     struct state s = {
+        .most = most,
         .search = search,
         .timings = search->timings,
         .result = result,

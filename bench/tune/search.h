@@ -12,12 +12,14 @@
  * point of the order is the canary: it is timed after every round and comes into the race.
  * A round whose canary is more than 3 % off the middle of its last readings is discarded
  * and taken again, twice at most: a longer change is the machine's new pace, and scores are
- * told in the first pace.  What cannot be told apart within 1 % goes to the lowest point,
+ * told in the first pace.  (Where every other round was discarded, it is noise, and they
+ * are taken as they come.)  What cannot be told apart within 1 % goes to the lowest point,
  * so that two searches agree.
  *
  * It ends with one survivor, with a tie, after the last round, or when the time is used
  * up: points are then left out from the end of the order, and fewer finalists race.  No
- * more points are tried either when a quarter of the time went by without a gain of 1 %.
+ * more points are tried either when half of them were and a quarter of the time went by
+ * without a gain of 1 %.
  *
  * The winner's time is optimistic by construction (the best of many): measure it anew.
  *

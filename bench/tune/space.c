@@ -185,7 +185,7 @@ int dlb_space_order(const struct dlb_space *space, const struct dlb_op *op,
     return first;
 }
 
-int dlb_space_most(const struct dlb_space *space)
+int dlb_space_most(int points)
 {
-    return space->n <= ALL_TAKEN ? space->n : CUT;
+    return points <= ALL_TAKEN ? points : CUT;
 }

@@ -60,8 +60,8 @@ int dlb_space_order(const struct dlb_space *space, const struct dlb_op *op,
                     const struct dlb_candidate *fallback,
                     const struct dlb_candidate *seed, int seeds, int *order);
 
-/* How many points of a space the search is to try: all, while there are no more than 300,
+/* How many of so many points the search is to try: all, while there are no more than 300,
  * else 256. */
-int dlb_space_most(const struct dlb_space *space);
+int dlb_space_most(int points);
 
 #endif
