@@ -66,6 +66,11 @@ static const struct option table[] = {
     {NULL, "candidate", "TEXT",
      "this algorithm and these tiles only, as direct/mr14/nr32", TEXT, AT(candidate),
      BENCH, true, NULL},
+    {NULL, "cache", "FILE",
+     "where tuned tiles are kept and looked for;\ndefault: ~/.cache/dlbench/tuning.csv",
+     TEXT, AT(cache), BENCH, true, NULL},
+    {NULL, "no-cache", NULL, "keep none and look for none", FLAG, AT(no_cache), BENCH,
+     true, NULL},
     {"How to run it", "threads", "LIST",
      "counts and names of thread sets, as 1,2,cores,smt;\ndefault: 1, 2, 4, ... and all "
      "usable cores",
@@ -139,6 +144,7 @@ static const struct {
 } contradictions[] = {
     {"shape", "suite", "one names the problems, the other a file of them"},
     {"sweep", "candidate", "one searches the candidates, the other names one"},
+    {"cache", "no-cache", "one names the tuning cache, the other goes without"},
     {"dry-run", "check", "one does nothing, the other verifies"},
     {"dry-run", "check-determinism", "one does nothing, the other runs everything twice"},
     {"dry-run", "export", "there are no results to export"},

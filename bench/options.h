@@ -32,10 +32,11 @@ struct dlb_options {
     int shapes_n;
     const char *candidate; /* time this candidate only, instead of searching */
     const char *out, *resume, *export_to, *topology;
+    const char *cache;     /* file of the tuning cache */
     const char *replay;    /* tune: trials.csv, or the run that holds it */
     double budget_seconds; /* 0 = the default */
     int64_t seed;
-    bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe;
+    bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe, no_cache;
 };
 
 /*

@@ -241,7 +241,7 @@ static void the_fastest_right_candidate_wins(void **state)
     search(f, 30, NULL, &result);
     assert_int_equal(winner(f, &result), BEST);
     assert_int_equal(result.mismatched, 1);
-    const struct dlb_check *check = dlb_live_mismatch(f->live, &wrong);
+    const struct dlb_check *check = dlb_live_first_wrong(f->live, &wrong);
     assert_non_null(check);
     assert_int_equal(f->space.candidate[wrong].tile[0], WRONG);
     assert_int_equal(check->outcome, DLB_OUTCOME_MISMATCH);
@@ -284,11 +284,11 @@ static void a_space_of_wrong_candidates_has_no_winner(void **state)
     search(f, 30, NULL, &result);
     assert_false(result.found);
     assert_int_equal(result.mismatched, 1);
-    assert_non_null(dlb_live_mismatch(f->live, &point));
+    assert_non_null(dlb_live_first_wrong(f->live, &point));
     f->space.n = 0;
     search(f, 30, NULL, &result);
     assert_false(result.found);
-    assert_null(dlb_live_mismatch(f->live, &point));
+    assert_null(dlb_live_first_wrong(f->live, &point));
 }
 
 /* Plans that were let go are made again, and tell the same. */

@@ -188,14 +188,14 @@ enum dlb_status dlb_cache_open(const char *path,
     enum dlb_status status = DLB_OK;
     struct dlb_cache *c = calloc(1, sizeof *c);
     *cache = NULL;
-    if (c)
+    if (c && path)
         c->path = strdup(path);
-    if (!c || !c->path) {
+    if (!c || (path && !c->path)) {
         free(c);
         return no_memory(error);
     }
     c->identity = *identity;
-    if (!access(path, F_OK))
+    if (path && !access(path, F_OK))
         status =
             dlb_table_read(path, DLB_TABLE_TUNING, false, read_entry, c, NULL, error);
     if (status)
@@ -426,7 +426,7 @@ static enum dlb_status put(struct dlb_cache *cache, const struct dlb_cache_key *
         release_entry(&entry);
         return no_memory(error);
     }
-    enum dlb_status status = append(cache, &entry, error);
+    enum dlb_status status = cache->path ? append(cache, &entry, error) : DLB_OK;
     enum dlb_status kept = keep_entry(cache, &entry, status ? NULL : error);
     return status ? status : kept;
 }

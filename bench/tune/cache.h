@@ -41,12 +41,13 @@ char *dlb_cache_default_path(void);
 struct dlb_cache;
 
 /* Reads the file at path, if there is one; nothing is written before something is stored.
- * DLB_INVALID and DLB_IO where it is no tuning cache, or damaged, or cannot be read. */
+ * Without a path it lives in memory alone.  DLB_INVALID and DLB_IO where it is no tuning cache, or damaged, or cannot be read. */
 enum dlb_status dlb_cache_open(const char *path,
                                const struct dlb_cache_identity *identity,
                                struct dlb_cache **cache, struct dlb_error *error);
 void dlb_cache_close(struct dlb_cache *cache); /* safe on NULL */
 
+/* NULL: in memory alone. */
 const char *dlb_cache_path(const struct dlb_cache *cache);
 
 /* How many problems it knows for this machine and build. */

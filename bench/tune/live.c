@@ -22,8 +22,8 @@ struct dlb_live {
     struct held *held; /* of each point */
     double bytes, most_bytes;
     uint64_t timings;
-    struct dlb_check mismatch;
-    int mismatch_point; /* -1: none */
+    struct dlb_check wrong; /* of the first one */
+    int wrong_point;        /* -1: none */
 };
 
 enum dlb_status dlb_live_make(const struct dlb_live_setup *setup, struct dlb_live **live,
@@ -39,7 +39,7 @@ enum dlb_status dlb_live_make(const struct dlb_live_setup *setup, struct dlb_liv
     }
     l->setup = *setup;
     l->most_bytes = MEMORY_SHARE * (double)dlb_memory_available();
-    l->mismatch_point = -1;
+    l->wrong_point = -1;
     *live = l;
     return DLB_OK;
 }
@@ -121,9 +121,9 @@ static enum dlb_status verify(void *context, int point, enum dlb_admission *admi
         return status;
     *admission = check.outcome == DLB_OUTCOME_MISMATCH ? DLB_WRONG : DLB_ADMITTED;
     snprintf(reason, DLB_REASON_MAX, "%s", check.reason);
-    if (*admission == DLB_WRONG && live->mismatch_point < 0) {
-        live->mismatch_point = point;
-        live->mismatch = check;
+    if (*admission == DLB_WRONG && live->wrong_point < 0) {
+        live->wrong_point = point;
+        live->wrong = check;
     }
     return DLB_OK;
 }
@@ -182,14 +182,58 @@ struct dlb_timings dlb_live_timings(struct dlb_live *live)
     return (struct dlb_timings){live, clock_ns, verify, time_point, rest};
 }
 
-const struct dlb_check *dlb_live_mismatch(const struct dlb_live *live, int *point)
+const struct dlb_check *dlb_live_first_wrong(const struct dlb_live *live, int *point)
 {
-    *point = live->mismatch_point;
-    return live->mismatch_point < 0 ? NULL : &live->mismatch;
+    *point = live->wrong_point;
+    return live->wrong_point < 0 ? NULL : &live->wrong;
 }
 
 double dlb_live_block_ns(double seconds, int candidates)
 {
     double even = seconds * 1e9 / (4.0 * (double)dlb_max(1, candidates));
     return fmin(1e6, fmax(4e5, even));
+}
+
+enum dlb_status dlb_live_search(const struct dlb_live_search *search,
+                                struct dlb_search_result *result,
+                                struct dlb_live_wrong *wrong, struct dlb_error *error)
+{
+    const struct dlb_space *space = search->setup.space;
+    const struct dlb_op *op = search->setup.entry->op;
+    struct dlb_live_setup setup = search->setup;
+    struct dlb_candidate fallback;
+    struct dlb_live *live = NULL;
+    int point, *order = malloc((size_t)dlb_max(1, space->n) * sizeof *order);
+    *result = (struct dlb_search_result){0};
+    if (!order)
+        return dlb_fail(error, DLB_NOMEM, "No memory is left for the search.");
+    op->fallback(setup.problem, setup.target, &fallback);
+    int always =
+        dlb_space_order(space, op, &fallback, search->seed, search->seeds, order);
+    int most = search->seeds_only ? always
+               : search->most     ? (int)dlb_max(always, search->most)
+                                  : dlb_space_most(space->n);
+    if (!(setup.block_ns > 0))
+        setup.block_ns = dlb_live_block_ns(search->seconds, (int)dlb_min(most, space->n));
+    enum dlb_status status = dlb_live_make(&setup, &live, error);
+    if (status)
+        goto out;
+    struct dlb_timings timings = dlb_live_timings(live);
+    struct dlb_search abstract = {.timings = &timings,
+                                  .order = order,
+                                  .points = space->n,
+                                  .most = most,
+                                  .always = always,
+                                  .seconds = search->seconds,
+                                  .stop = search->stop,
+                                  .note = search->note,
+                                  .context = search->context};
+    status = dlb_search_run(&abstract, result, error);
+    const struct dlb_check *check = dlb_live_first_wrong(live, &point);
+    if (check && wrong)
+        *wrong = (struct dlb_live_wrong){space->candidate[point], *check};
+out:
+    dlb_live_release(live);
+    free(order);
+    return status;
 }

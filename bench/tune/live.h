@@ -21,7 +21,7 @@ struct dlb_live_setup {
     const struct dlb_expected *expected;
     struct dlb_buffers *buffers;
     struct dlb_pool *pool;
-    double block_ns;  /* least duration of a sample */
+    double block_ns;  /* least duration of a sample; 0 for dlb_live_search to choose */
     bool determinism; /* verify on both fills, and that two runs agree */
 };
 
@@ -34,10 +34,35 @@ void dlb_live_release(struct dlb_live *live);
 struct dlb_timings dlb_live_timings(struct dlb_live *live);
 
 /* The first point that was wrong, with what the check found; NULL when none was. */
-const struct dlb_check *dlb_live_mismatch(const struct dlb_live *live, int *point);
+const struct dlb_check *dlb_live_first_wrong(const struct dlb_live *live, int *point);
 
 /* How long a sample may be so that so many candidates get two each in the time, between
  * 0.4 and 1 ms: a longer one is steadier. */
 double dlb_live_block_ns(double seconds, int candidates);
+
+/* A whole search on this machine: the default first, then what is like the seeds, then the
+ * order of the space. */
+struct dlb_live_search {
+    struct dlb_live_setup setup;
+    const struct dlb_candidate *seed; /* may come from other problems and thread sets */
+    int seeds;
+    bool seeds_only; /* none but them, the default and the best of each algorithm */
+    int most;        /* how many to try at most; 0: by the size of the space */
+    double seconds;
+    const volatile int *stop;
+    dlb_fate_fn *note;
+    void *context;
+};
+
+struct dlb_live_wrong {
+    struct dlb_candidate candidate;
+    struct dlb_check check;
+};
+
+/* Points of *result are positions in the space.  wrong: the first mismatch, where
+ * result->mismatched says that there was one. */
+enum dlb_status dlb_live_search(const struct dlb_live_search *search,
+                                struct dlb_search_result *result,
+                                struct dlb_live_wrong *wrong, struct dlb_error *error);
 
 #endif
