@@ -132,6 +132,7 @@ struct fixture {
     struct dlb_live *live;
     int refused, mismatches, pruned;
     int last_rung;
+    bool timed[POINTS + 1]; /* by number */
 };
 
 static enum dlb_status note(void *context, const struct dlb_fate *fate,
@@ -151,6 +152,7 @@ static enum dlb_status note(void *context, const struct dlb_fate *fate,
         f->pruned++;
     } else {
         f->last_rung = (int)dlb_max(f->last_rung, fate->rung);
+        f->timed[candidate->tile[0]] = true;
     }
     return DLB_OK;
 }
@@ -257,7 +259,8 @@ static void without_time_each_algorithm_is_tried_and_the_rest_is_said(void **sta
     struct fixture *f = *state;
     struct dlb_search_result result;
     search(f, 0, NULL, &result);
-    assert_int_equal(winner(f, &result), BEST);
+    assert_true(result.found);
+    assert_true(f->timed[POINTS] && f->timed[BEST]); /* one of either algorithm */
     assert_true(result.left_out > 0);
     assert_int_equal(f->pruned, result.left_out);
     assert_int_equal(result.verified + f->refused + f->pruned, POINTS);

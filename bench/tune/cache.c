@@ -186,6 +186,7 @@ enum dlb_status dlb_cache_open(const char *path,
                                struct dlb_cache **cache, struct dlb_error *error)
 {
     enum dlb_status status = DLB_OK;
+    int64_t whole = 0;
     struct dlb_cache *c = calloc(1, sizeof *c);
     *cache = NULL;
     if (c && path)
@@ -195,7 +196,10 @@ enum dlb_status dlb_cache_open(const char *path,
         return no_memory(error);
     }
     c->identity = *identity;
+    /* A writer that was killed at once leaves less than the header. */
     if (path && !access(path, F_OK))
+        status = dlb_csv_whole(path, &whole, error);
+    if (whole && !status)
         status =
             dlb_table_read(path, DLB_TABLE_TUNING, false, read_entry, c, NULL, error);
     if (status)
