@@ -12,6 +12,7 @@
 #include "record/columns.h"
 #include "record/export.h"
 #include "suite/suite.h"
+#include "tune/replay.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -197,6 +198,15 @@ static int export(const struct dlb_options *options)
     return DLB_EXIT_OK;
 }
 
+static int tune(const struct dlb_options *options)
+{
+    struct dlb_error error = {0};
+    if (dlb_replay_run(options->replay, options->budget_seconds, options->quiet, stdout,
+                       &error))
+        return fail(&error, DLB_EXIT_USAGE);
+    return DLB_EXIT_OK;
+}
+
 static int run_command(const struct dlb_options *options, int argc, char **argv)
 {
     switch (options->command) {
@@ -213,6 +223,8 @@ static int run_command(const struct dlb_options *options, int argc, char **argv)
         return history(options);
     case DLB_COMMAND_EXPORT:
         return export(options);
+    case DLB_COMMAND_TUNE:
+        return tune(options);
     case DLB_COMMAND_HELP:
         dlb_options_help(stdout);
         return DLB_EXIT_OK;

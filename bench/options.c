@@ -29,6 +29,7 @@ enum {
     LIST = 1 << DLB_COMMAND_LIST,
     COMPARE = 1 << DLB_COMMAND_COMPARE,
     HISTORY = 1 << DLB_COMMAND_HISTORY,
+    TUNE = 1 << DLB_COMMAND_TUNE,
     ALL = ~0
 };
 
@@ -71,6 +72,11 @@ static const struct option table[] = {
     {NULL, "candidate", "TEXT",
      "this algorithm and these tiles only, as direct/mr14/nr32", TEXT, AT(candidate),
      BENCH, true, NULL},
+    {NULL, "cache", "FILE",
+     "where tuned tiles are kept and looked for;\ndefault: ~/.cache/dlbench/tuning.csv",
+     TEXT, AT(cache), BENCH, true, NULL},
+    {NULL, "no-cache", NULL, "keep none and look for none", FLAG, AT(no_cache), BENCH,
+     true, NULL},
     {"How to run it", "threads", "LIST",
      "counts and names of thread sets, as 1,2,cores,smt;\ndefault: 1, 2, 4, ... and all "
      "usable cores",
@@ -86,7 +92,7 @@ static const struct option table[] = {
     {NULL, "cache-state", "STATE", "hot (default) or cold", WORD, AT(cache_state), BENCH,
      true, cache_states},
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
-     SECONDS, AT(budget_seconds), BENCH | DOCTOR, false, NULL},
+     SECONDS, AT(budget_seconds), BENCH | DOCTOR | TUNE, false, NULL},
     {NULL, "seed", "N", "of fills, random order and resampling; default 0", WHOLE,
      AT(seed), BENCH | COMPARE, true, NULL},
     {NULL, "topology", "SPEC",
@@ -104,6 +110,10 @@ static const struct option table[] = {
      FLAG, AT(aa), BENCH, true, NULL},
     {NULL, "dry-run", NULL, "print the plan and do nothing", FLAG, AT(dry_run), BENCH,
      true, NULL},
+    {NULL, "replay", "FILE",
+     "the search on the times of a trials.csv, or of the run\nthat holds it; "
+     "nothing is timed",
+     TEXT, AT(replay), TUNE, true, NULL},
     {"What comes out", "out", "DIR", "folder of this run; default: a new one in results/",
      TEXT, AT(out), BENCH, true, NULL},
     {NULL, "resume", "RUN", "go on with an interrupted run, measuring nothing twice",
@@ -157,6 +167,7 @@ static const struct command {
      "finished runs in another tool's format: gbench,\ngbench-median, action, bmf or "
      "otava",
      DLB_COMMAND_EXPORT, NULL, 2},
+    {"tune", " ...", "how good the search for tiles is", DLB_COMMAND_TUNE, NULL, 0},
     {"help", "", "this text", DLB_COMMAND_HELP, NULL, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -167,6 +178,7 @@ static const struct {
 } contradictions[] = {
     {"shape", "suite", "one names the problems, the other a file of them"},
     {"sweep", "candidate", "one searches the candidates, the other names one"},
+    {"cache", "no-cache", "one names the tuning cache, the other goes without"},
     {"dry-run", "check", "one does nothing, the other verifies"},
     {"dry-run", "check-determinism", "one does nothing, the other runs everything twice"},
     {"dry-run", "export", "there are no results to export"},
@@ -408,6 +420,21 @@ static bool is_given(const bool *given, const char *name)
     return given[option_find(name, strlen(name))];
 }
 
+static enum dlb_status misplaced_option(const struct option *option,
+                                        const struct command *command,
+                                        struct dlb_error *error)
+{
+    int i = 0;
+    if (command)
+        return dlb_fail(error, DLB_INVALID, "--%s has no meaning for '%s'; remove it.",
+                        option->name, command->name);
+    while (!(option->commands & (1u << commands[i].command)))
+        i++;
+    return dlb_fail(error, DLB_INVALID,
+                    "--%s belongs to the command %s; write 'dlbench %s --%s'.",
+                    option->name, commands[i].name, commands[i].name, option->name);
+}
+
 static enum dlb_status check_together(const bool *given,
                                       const struct dlb_options *options,
                                       const struct command *command,
@@ -417,9 +444,7 @@ static enum dlb_status check_together(const bool *given,
         if (!given[i])
             continue;
         if (!(table[i].commands & (1u << options->command)))
-            return dlb_fail(error, DLB_INVALID,
-                            "--%s has no meaning for '%s'; remove it.", table[i].name,
-                            command ? command->name : "dlbench without a command");
+            return misplaced_option(&table[i], command, error);
         if (options->resume && table[i].fixed_by_run)
             return dlb_fail(
                 error, DLB_INVALID,
@@ -436,6 +461,10 @@ static enum dlb_status check_together(const bool *given,
         return dlb_fail(error, DLB_INVALID,
                         "'%s' needs more words; write 'dlbench %s%s'.", command->name,
                         command->name, command->words);
+    if (options->command == DLB_COMMAND_TUNE && !options->replay)
+        return dlb_fail(error, DLB_INVALID,
+                        "'tune' needs what to do: --replay FILE searches again on the "
+                        "recorded times of a trials.csv.");
     if (options->command != DLB_COMMAND_BENCH)
         return DLB_OK;
     const char *needs_op = options->shapes_n    ? "shape"

@@ -20,6 +20,7 @@ enum dlb_command {
     DLB_COMMAND_COMPARE, /* words: BASE, unless there are bases, and NEW… */
     DLB_COMMAND_HISTORY, /* words: runs */
     DLB_COMMAND_EXPORT,  /* words: KIND=FILE, runs */
+    DLB_COMMAND_TUNE,
     DLB_COMMAND_HELP,
     DLB_COMMAND_VERSION
 };
@@ -39,9 +40,11 @@ struct dlb_options {
     int bases_n;
     double threshold_percent;
     int64_t confirm;       /* rounds */
+    const char *cache;     /* file of the tuning cache */
+    const char *replay;    /* tune: trials.csv, or the run that holds it */
     double budget_seconds; /* 0 = the default */
     int64_t seed;
-    bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe;
+    bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe, no_cache;
 };
 
 /*

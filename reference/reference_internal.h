@@ -26,7 +26,6 @@ dlb_onednn_make_fn dlb_batchnorm_onednn;
 dlb_onednn_make_fn dlb_linear_onednn;
 dlb_onednn_make_fn dlb_pooling_onednn;
 dlb_onednn_make_fn dlb_xent_onednn;
-dlb_onednn_make_fn dlb_pooling_onednn;
 dlb_onednn_make_fn dlb_activation_onednn;
 dlb_onednn_make_fn dlb_dropout_onednn;
 dlb_onednn_make_fn dlb_add_onednn;

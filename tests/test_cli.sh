@@ -81,6 +81,9 @@ refused "--shape|--op" --shape mb1ic8ih8oc8kh3ph1
 refused "--topology|--dry-run" $point --topology 'pack:1 core:2 pu:1'
 refused "--sweep|'doctor'" doctor --sweep
 
+refused "'tune'|--replay FILE" tune
+refused "nowhere" tune --replay nowhere
+
 # --- operators, passes, instruction sets, thread sets
 refused "'cnov'|did you mean|conv" --op cnov
 refused "'nothing'|conv" --op conv,nothing
@@ -223,6 +226,13 @@ fine $point --pass bwd --threads 1 --check --out halves --quiet
 for pass in bwd_data bwd_weights; do
     grep -q ",$pass," halves/results.csv || complain "--pass bwd did not run $pass"
 done
+
+# --- recorded searches, again and again the same
+fine tune --replay "$1/results/sample"
+grep -q 'searches replayed: above the best recorded by' stdout || complain 'no replay'
+cp stdout once
+fine tune --replay "$1/results/sample/trials.csv"
+cmp -s stdout once || complain 'two replays differ'
 
 # --- interrupted: the row in flight is finished, --resume does the rest
 "$bench" --op conv --suite "$1/configs/smoke.csv" --threads 1 --out cut >stdout 2>stderr &

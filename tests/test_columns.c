@@ -127,8 +127,8 @@ static void every_column_is_printed(void **state)
     (void)state;
     for (int markdown = 0; markdown < 2; markdown++) {
         char *text = printed(markdown);
-        int lines = 0, columns = 0;
-        for (int t = 0; t < DLB_TABLES; t++) {
+        int lines = 0, columns = 0, tables = markdown ? DLB_RUN_TABLES : DLB_TABLES;
+        for (int t = 0; t < tables; t++) {
             assert_non_null(strstr(text, dlb_tables[t].file));
             for (int i = 0; i < dlb_tables[t].columns_n; i++, columns++)
                 assert_non_null(strstr(text, dlb_tables[t].columns[i].meaning));
@@ -137,7 +137,7 @@ static void every_column_is_printed(void **state)
             lines += *at == '\n';
         /* heading, space between; markdown: blank line, head and rule of the table */
         assert_int_equal(lines,
-                         columns + DLB_TABLES * (markdown ? 4 : 1) + DLB_TABLES - 1);
+                         columns + tables * (markdown ? 4 : 1) + tables - 1);
         if (markdown)
             assert_non_null(strstr(text, "\n| schema_version | int | version of"));
         else

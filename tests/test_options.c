@@ -140,13 +140,18 @@ static void test_commands(void **state)
     refuse("--threshold 5", "--threshold|without a command");
     refuse("docter", "'docter'|did you mean 'doctor'");
     refuse("frobnicate",
-           "'frobnicate'|doctor, topology, list, compare, history, export, help");
+           "'frobnicate'|doctor, topology, list, compare, history, export, tune, help");
     refuse("-- --op", "'--op'");
     refuse("list opps", "'opps'|did you mean 'ops'|ops, suites, tiles, isa, columns");
     refuse("list ops tiles", "'tiles' is too many");
     refuse("doctor now", "'now'|remove");
     refuse("doctor --sweep", "--sweep|'doctor'");
-    refuse("list --shape ic3", "--shape|'list'");
+    refuse("list --sweep", "--sweep|'list'");
+    accept("tune --replay trials.csv --budget 2");
+    assert_int_equal(options.command, DLB_COMMAND_TUNE);
+    assert_string_equal(options.replay, "trials.csv");
+    refuse("tune", "'tune'|--replay FILE");
+    refuse("--replay trials.csv", "--replay|dlbench tune --replay");
 }
 
 static void test_bad_options(void **state)

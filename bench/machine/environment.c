@@ -330,3 +330,39 @@ void dlb_machine_key(const struct dlb_topology *topology, char key[256])
              topology->numas, topology->cache[1].bytes, topology->cache[2].bytes,
              topology->cache[3].bytes, topology->l3s);
 }
+
+void dlb_hardware_key_from(const char *root, const struct dlb_topology *topology,
+                           char key[DLB_HARDWARE_TEXT])
+{
+    static const char *const names[][2] = {
+        {"vendor_id", "vendor"},
+        {"cpu family", "family"},
+        {"model", "model"},
+        {"stepping", "stepping"}, /* x86; and AArch64: */
+        {"CPU implementer", "vendor"},
+        {"CPU part", "part"},
+        {"CPU variant", "variant"},
+        {"CPU revision", "revision"},
+    };
+    char *cpuinfo = dlb_file_text(root, "/proc/cpuinfo"), value[64];
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (dlb_text_value(cpuinfo, names[i][0], value, sizeof value))
+            used += (size_t)snprintf(key + used, 26, "%s %.14s ", names[i][1], value);
+    free(cpuinfo);
+    if (!used)
+        used = (size_t)snprintf(key, 64, "%.60s ", dlb_topology_model(topology));
+    snprintf(key + used, DLB_HARDWARE_TEXT - used,
+             "cores %d pus %d kinds %d numa %d L1d %zu/%d L2 %zu/%d L3 %zu/%d x%d quota "
+             "%.2f",
+             topology->cores, topology->pus, topology->kinds, topology->numas,
+             topology->cache[1].bytes, topology->cache[1].shared_by,
+             topology->cache[2].bytes, topology->cache[2].shared_by,
+             topology->cache[3].bytes, topology->cache[3].shared_by, topology->l3s,
+             topology->quota_cpus);
+}
+
+void dlb_hardware_key(const struct dlb_topology *topology, char key[DLB_HARDWARE_TEXT])
+{
+    dlb_hardware_key_from("", topology, key);
+}

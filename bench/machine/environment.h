@@ -35,6 +35,13 @@ void dlb_facts_release(struct dlb_fact *facts, int facts_n);
  */
 void dlb_machine_key(const struct dlb_topology *topology, char key[256]);
 
+/* What tuned tiles depend on: vendor, family, model and stepping of the processor, sizes
+ * and sharing of the caches, kinds of cores, NUMA nodes, CPU quota. */
+enum { DLB_HARDWARE_TEXT = 256 };
+void dlb_hardware_key(const struct dlb_topology *topology, char key[DLB_HARDWARE_TEXT]);
+void dlb_hardware_key_from(const char *root, const struct dlb_topology *topology,
+                           char key[DLB_HARDWARE_TEXT]);
+
 /* Counters around one row: take one before, one after, and subtract. */
 struct dlb_weather {
     int64_t ctx_switches_invol; /* of the process's threads */

@@ -1,46 +1,17 @@
 /*
- * One problem on one thread set: candidates, search, verification, the paired
- * measurement, rows.
+ * One problem on one thread set: verification, the paired measurement, rows.  Where the
+ * native candidate comes from is the business of contest_native.c.
  */
-#include "measure/session_internal.h"
+#include "measure/contest_internal.h"
 
 #include "measure/timer.h"
-#include "tune/search.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* One side of the measurement. */
-struct side {
-    enum dlb_impl impl;
-    struct dlb_plan *plan;
-    struct dlb_candidate candidate; /* native only */
-    const char *tuned_from;         /* native only */
-    struct dlb_check check;
-    bool checked;
-    enum dlb_outcome outcome;
-    char reason[1024];
-    double setup_ns;
-};
-
-struct contest {
-    struct dlb_session *session;
-    const struct dlb_case *item;
-    struct dlb_station *station;
-    const struct dlb_expected *expected;
-    struct dlb_buffers *buffers;
-    struct dlb_pool *pool;
-    double deadline_ns; /* INFINITY without a budget */
-    bool wanted[DLB_IMPLS];
-    struct side side[DLB_IMPLS]; /* by implementation */
-    struct side untuned;         /* the default candidate beside a tuned winner */
-    bool default_won;            /* the search found nothing better than it */
-    struct side twin;            /* --aa: the native side once more; shares its plan */
-};
-
-static void repro_line(const struct contest *contest, const struct side *side, char *line,
-                       size_t room)
+static void repro_line(const struct dlb_contest *contest, const struct dlb_side *side,
+                       char *line, size_t room)
 {
     const struct dlb_op *op = contest->item->entry->op;
     const struct dlb_problem *problem = &contest->item->problem;
@@ -59,7 +30,7 @@ static void repro_line(const struct contest *contest, const struct side *side, c
              (long long)contest->session->options->seed);
 }
 
-static void condemn(struct contest *contest, struct side *side)
+void dlb_side_condemn(struct dlb_contest *contest, struct dlb_side *side)
 {
     struct dlb_session *session = contest->session;
     char line[1024];
@@ -71,7 +42,7 @@ static void condemn(struct contest *contest, struct side *side)
         snprintf(session->repro, sizeof session->repro, "%s", line);
 }
 
-static void dismiss(struct side *side, enum dlb_outcome outcome, const char *reason)
+void dlb_side_dismiss(struct dlb_side *side, enum dlb_outcome outcome, const char *reason)
 {
     dlb_plan_release(side->plan);
     side->plan = NULL;
@@ -79,8 +50,8 @@ static void dismiss(struct side *side, enum dlb_outcome outcome, const char *rea
     snprintf(side->reason, sizeof side->reason, "%s", reason);
 }
 
-static enum dlb_status verify_side(struct contest *contest, struct side *side,
-                                   struct dlb_error *error)
+enum dlb_status dlb_side_verify(struct dlb_contest *contest, struct dlb_side *side,
+                                struct dlb_error *error)
 {
     /* What is going to be timed runs twice at once, natively; the rest on demand. */
     bool determinism =
@@ -93,46 +64,8 @@ static enum dlb_status verify_side(struct contest *contest, struct side *side,
     side->outcome = side->check.outcome;
     snprintf(side->reason, sizeof side->reason, "%s", side->check.reason);
     if (side->outcome == DLB_OUTCOME_MISMATCH)
-        condemn(contest, side);
+        dlb_side_condemn(contest, side);
     return DLB_OK;
-}
-
-static enum dlb_status note_trial(void *context, const struct dlb_candidate *candidate,
-                                  const char *outcome, const char *reason, int rung,
-                                  int samples, double best_ns, double model_ns,
-                                  struct dlb_error *error)
-{
-    struct contest *contest = context;
-    const struct dlb_op *op = contest->item->entry->op;
-    const struct dlb_problem *problem = &contest->item->problem;
-    char shape[DLB_SHAPE_MAX], tiles[DLB_SHAPE_MAX];
-    if (!contest->session->run)
-        return DLB_OK;
-    dlb_descriptor_format(op, problem, shape);
-    dlb_candidate_format(op, candidate, tiles);
-    struct dlb_trial trial = {
-        .op = op->name,
-        .pass = dlb_pass_names[problem->pass],
-        .shape = shape,
-        .thread_set = contest->station->set.name,
-        .candidate = tiles,
-        .outcome = outcome,
-        .reason = reason,
-        .rung = rung,
-        .samples = samples,
-        .best_ns = best_ns,
-        .model_ns = model_ns,
-    };
-    return dlb_run_trial(contest->session->run, &trial, error);
-}
-
-/* What the search may take of the contest's time: half of what measuring leaves. */
-static double search_seconds(const struct contest *contest)
-{
-    double left = (contest->deadline_ns - dlb_clock_ns()) * 1e-9;
-    double fixed =
-        dlb_session_fixed_seconds(contest->session, contest->item, contest->station);
-    return fmax(0.1, fmax(left - fixed, left / 2) / 2);
 }
 
 /* An even share of the time that is left, by the work that is left. */
@@ -145,188 +78,28 @@ static double share_out(const struct dlb_session *session, const struct dlb_case
     return now + fmax(0, session->deadline_ns - now) * mine / work_left;
 }
 
-/* --check --sweep: every legal candidate is verified, none is timed. */
-static enum dlb_status check_space(struct contest *contest, const struct dlb_space *space,
-                                   struct dlb_error *error)
-{
-    struct dlb_session *session = contest->session;
-    struct side *side = &contest->side[DLB_IMPL_NATIVE];
-    enum dlb_status status = DLB_OK;
-    for (int i = 0; i < space->n && !status && !dlb_session_stopped(session); i++) {
-        struct dlb_error why = {0};
-        side->candidate = space->candidate[i];
-        dlb_plan_release(side->plan);
-        side->plan = NULL;
-        if (contest->item->entry->op->plan(&contest->item->problem,
-                                           &contest->station->target, &side->candidate,
-                                           &side->plan, &why))
-            continue;
-        status = verify_side(contest, side, error);
-        session->candidates_tried++;
-        if (side->outcome == DLB_OUTCOME_MISMATCH)
-            return status;
-    }
-    return status;
-}
-
-/* A longer block is steadier: as long as the search has time for two of each candidate.
- */
-static double block_ns(double seconds, int candidates)
-{
-    double even = seconds * 1e9 / (4.0 * dlb_max(1, candidates));
-    return fmin(4e6, fmax(4e5, even));
-}
-
-/* Chooses the native candidate; side->plan stays NULL unless it is to be verified next.
- */
-static enum dlb_status choose(struct contest *contest, const struct dlb_space *space,
-                              struct dlb_error *error)
-{
-    struct dlb_session *session = contest->session;
-    struct side *side = &contest->side[DLB_IMPL_NATIVE];
-    const struct dlb_op *op = contest->item->entry->op;
-    struct dlb_search_result result;
-    struct dlb_search search = {
-        .entry = contest->item->entry,
-        .problem = &contest->item->problem,
-        .target = &contest->station->target,
-        .space = space,
-        .expected = contest->expected,
-        .buffers = contest->buffers,
-        .pool = contest->pool,
-        .seconds = search_seconds(contest),
-        .determinism = session->options->check_determinism,
-        .stop = session->io.stop,
-        .note = note_trial,
-        .context = contest,
-    };
-    op->fallback(search.problem, search.target, &side->candidate);
-    side->tuned_from = "default";
-    if (!session->options->sweep || !space->n)
-        return DLB_OK;
-    search.block_ns =
-        block_ns(search.seconds, (int)dlb_min(space->n, DLB_SEARCH_CANDIDATES_MAX));
-    enum dlb_status status = dlb_search_run(&search, &result, error);
-    if (status)
-        return status;
-    session->candidates_tried += result.timed;
-    if (result.mismatched) {
-        struct side wrong = {.impl = DLB_IMPL_NATIVE,
-                             .candidate = result.mismatch_candidate,
-                             .check = result.mismatch};
-        condemn(contest, &wrong);
-        session->mismatches += result.mismatched - 1;
-        if (!result.found) {
-            wrong.checked = true;
-            wrong.tuned_from = "search";
-            *side = wrong;
-        }
-    }
-    if (result.found) {
-        side->candidate = result.winner;
-        side->tuned_from = "search";
-    }
-    return DLB_OK;
-}
-
-static bool same_candidate(const struct dlb_candidate *a, const struct dlb_candidate *b)
-{
-    return a->algorithm == b->algorithm && !memcmp(a->tile, b->tile, sizeof a->tile);
-}
-
-/* Plans side->candidate and verifies it; a plan that cannot be made is an outcome. */
-static enum dlb_status ready_native(struct contest *contest, struct side *side,
-                                    struct dlb_error *error)
-{
-    struct dlb_error why = {0};
-    enum dlb_status status =
-        contest->item->entry->op->plan(&contest->item->problem, &contest->station->target,
-                                       &side->candidate, &side->plan, &why);
-    if (status == DLB_UNSUPPORTED) {
-        dismiss(side, DLB_OUTCOME_UNSUPPORTED, why.text);
-        return DLB_OK;
-    }
-    if (status == DLB_NOMEM) {
-        dismiss(side, DLB_OUTCOME_SKIPPED, why.text);
-        return DLB_OK;
-    }
-    if (status)
-        return dlb_fail(error, status, "%s", why.text);
-    return verify_side(contest, side, error);
-}
-
-static enum dlb_status prepare_native(struct contest *contest, struct dlb_error *error)
-{
-    struct dlb_session *session = contest->session;
-    const struct dlb_options *options = session->options;
-    const struct dlb_op *op = contest->item->entry->op;
-    struct side *side = &contest->side[DLB_IMPL_NATIVE];
-    struct dlb_space space = {0};
-    enum dlb_status status = DLB_OK;
-    if (options->candidate) {
-        status = dlb_candidate_parse(op, options->candidate, &side->candidate, error);
-        side->tuned_from = "option";
-        if (status)
-            return status;
-        const char *refused = op->refuse(&contest->item->problem,
-                                         &contest->station->target, &side->candidate);
-        if (refused) {
-            dismiss(side, DLB_OUTCOME_UNSUPPORTED, refused);
-            return DLB_OK;
-        }
-        return ready_native(contest, side, error);
-    }
-    if (options->sweep)
-        status = dlb_space_make(op, &contest->item->problem, &contest->station->target,
-                                &contest->station->rates, &space, error);
-    if (!status && options->check && options->sweep) {
-        side->tuned_from = "default";
-        status = check_space(contest, &space, error);
-    } else if (!status) {
-        status = choose(contest, &space, error);
-        if (!status && side->outcome != DLB_OUTCOME_MISMATCH)
-            status = ready_native(contest, side, error);
-    }
-    dlb_space_release(&space);
-    if (!status && options->aa && side->outcome == DLB_OUTCOME_OK) {
-        /* The same plan, since another one lies elsewhere in memory: a real difference.
-         */
-        contest->twin = *side;
-        contest->twin.tuned_from = "twin";
-        return DLB_OK;
-    }
-    if (status || side->outcome != DLB_OUTCOME_OK || options->check || !options->sweep)
-        return status;
-    struct side *untuned = &contest->untuned;
-    op->fallback(&contest->item->problem, &contest->station->target, &untuned->candidate);
-    contest->default_won = same_candidate(&untuned->candidate, &side->candidate);
-    if (contest->default_won)
-        return DLB_OK;
-    untuned->tuned_from = "default";
-    return ready_native(contest, untuned, error);
-}
-
 /* The fastest of oneDNN's formulations. */
-static enum dlb_status prepare_onednn(struct contest *contest, struct dlb_error *error)
+static enum dlb_status prepare_onednn(struct dlb_contest *contest,
+                                      struct dlb_error *error)
 {
-    struct side *best = &contest->side[DLB_IMPL_ONEDNN];
+    struct dlb_side *best = &contest->side[DLB_IMPL_ONEDNN];
     const struct dlb_reference *reference = contest->item->entry->reference;
     double best_ns = INFINITY;
     enum dlb_status status = DLB_OK;
     for (int formulation = 0; !status; formulation++) {
-        struct side trial = {.impl = DLB_IMPL_ONEDNN};
+        struct dlb_side trial = {.impl = DLB_IMPL_ONEDNN};
         struct dlb_error why = {0};
         enum dlb_status made = reference->onednn(
             &contest->item->problem, contest->session->isa, contest->station->set.threads,
             formulation, &trial.plan, &why);
         if (made == DLB_UNSUPPORTED) {
             if (formulation == 0)
-                dismiss(best, DLB_OUTCOME_UNSUPPORTED, why.text);
+                dlb_side_dismiss(best, DLB_OUTCOME_UNSUPPORTED, why.text);
             return DLB_OK;
         }
         if (made)
             return dlb_fail(error, made, "%s", why.text);
-        status = verify_side(contest, &trial, error);
+        status = dlb_side_verify(contest, &trial, error);
         double ns = INFINITY;
         bool right = !status && trial.outcome != DLB_OUTCOME_MISMATCH;
         if (right && !contest->session->options->check)
@@ -342,20 +115,20 @@ static enum dlb_status prepare_onednn(struct contest *contest, struct dlb_error 
     return status;
 }
 
-static enum dlb_status prepare_naive(struct contest *contest, struct dlb_error *error)
+static enum dlb_status prepare_naive(struct dlb_contest *contest, struct dlb_error *error)
 {
-    struct side *side = &contest->side[DLB_IMPL_NAIVE];
+    struct dlb_side *side = &contest->side[DLB_IMPL_NAIVE];
     enum dlb_status status = contest->item->entry->reference->naive(
         &contest->item->problem, contest->station->set.threads, &side->plan, error);
-    return status ? status : verify_side(contest, side, error);
+    return status ? status : dlb_side_verify(contest, side, error);
 }
 
-static bool can_be_timed(const struct side *side)
+static bool can_be_timed(const struct dlb_side *side)
 {
     return side->plan && side->outcome != DLB_OUTCOME_MISMATCH;
 }
 
-static enum dlb_status time_setup(struct contest *contest, struct side *side,
+static enum dlb_status time_setup(struct dlb_contest *contest, struct dlb_side *side,
                                   struct dlb_error *error)
 {
     double start = dlb_clock_ns();
@@ -365,7 +138,7 @@ static enum dlb_status time_setup(struct contest *contest, struct side *side,
     return status;
 }
 
-static enum dlb_status check_again(struct contest *contest, struct side *side,
+static enum dlb_status check_again(struct dlb_contest *contest, struct dlb_side *side,
                                    struct dlb_error *error)
 {
     struct dlb_check check = {0};
@@ -375,12 +148,12 @@ static enum dlb_status check_again(struct contest *contest, struct side *side,
                                               side->plan, contest->pool, &check, error);
     if (!status && check.outcome == DLB_OUTCOME_MISMATCH) {
         side->check = check;
-        condemn(contest, side);
+        dlb_side_condemn(contest, side);
     }
     return status;
 }
 
-static enum dlb_status write_row(struct contest *contest, const struct side *side,
+static enum dlb_status write_row(struct dlb_contest *contest, const struct dlb_side *side,
                                  const struct dlb_measured *measured,
                                  const struct dlb_ratio *speedup,
                                  double default_median_ns,
@@ -419,20 +192,20 @@ static enum dlb_status write_row(struct contest *contest, const struct side *sid
 }
 
 /* Time that is not used here is shared out again among the contests to come. */
-static double seconds_per_arm(const struct contest *contest, int arms)
+static double seconds_per_arm(const struct dlb_contest *contest, int arms)
 {
     double left = (contest->deadline_ns - dlb_clock_ns()) * 1e-9;
     return fmin(5, fmax(0.05, left / dlb_max(1, arms)));
 }
 
 /* Times all right sides together and writes the rows of the wanted implementations. */
-static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
+static enum dlb_status measure(struct dlb_contest *contest, struct dlb_error *error)
 {
     struct dlb_session *session = contest->session;
-    struct side *sides[] = {&contest->side[DLB_IMPL_NATIVE], &contest->untuned,
-                            &contest->twin, &contest->side[DLB_IMPL_ONEDNN],
-                            &contest->side[DLB_IMPL_NAIVE]};
-    struct side *arm[DLB_ARMS_MAX];
+    struct dlb_side *sides[] = {&contest->side[DLB_IMPL_NATIVE], &contest->untuned,
+                                &contest->twin, &contest->side[DLB_IMPL_ONEDNN],
+                                &contest->side[DLB_IMPL_NAIVE]};
+    struct dlb_side *arm[DLB_ARMS_MAX];
     struct dlb_plan *plan[DLB_ARMS_MAX];
     struct dlb_measured measured[DLB_ARMS_MAX] = {0};
     struct dlb_ratio ratio[DLB_ARMS_MAX] = {0};
@@ -486,7 +259,7 @@ static enum dlb_status measure(struct contest *contest, struct dlb_error *error)
     for (int impl = 0; impl < DLB_IMPLS && !status; impl++) {
         if (!contest->wanted[impl])
             continue;
-        const struct side *side = &contest->side[impl];
+        const struct dlb_side *side = &contest->side[impl];
         bool native = impl == DLB_IMPL_NATIVE;
         int at = 0;
         while (at < arms && arm[at] != side)
@@ -505,12 +278,12 @@ enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_ca
                                 const struct dlb_expected *expected,
                                 struct dlb_buffers *buffers, struct dlb_error *error)
 {
-    struct contest contest = {.session = session,
-                              .item = item,
-                              .station = station,
-                              .expected = expected,
-                              .buffers = buffers,
-                              .deadline_ns = share_out(session, item, station)};
+    struct dlb_contest contest = {.session = session,
+                                  .item = item,
+                                  .station = station,
+                                  .expected = expected,
+                                  .buffers = buffers,
+                                  .deadline_ns = share_out(session, item, station)};
     bool any = false;
     for (int impl = 0; impl < DLB_IMPLS; impl++) {
         contest.side[impl].impl = impl;
@@ -526,7 +299,7 @@ enum dlb_status dlb_contest_run(struct dlb_session *session, const struct dlb_ca
         return status;
     /* A resumed pair is measured whole again, since its ratio needs both sides. */
     if (session->impl[DLB_IMPL_NATIVE])
-        status = prepare_native(&contest, error);
+        status = dlb_contest_native(&contest, error);
     if (!status && dlb_session_stopped(session))
         status = DLB_INTERRUPTED;
     if (!status && session->impl[DLB_IMPL_ONEDNN])

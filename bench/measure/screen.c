@@ -48,6 +48,19 @@ static enum dlb_impl leading(const struct dlb_session *session)
     return impl;
 }
 
+/* What the tuning cache has to say for this session; nothing when it is new. */
+static void print_cache(const struct dlb_session *session)
+{
+    char ignored[512];
+    int entries = dlb_cache_entries(session->cache);
+    bool some = dlb_cache_ignored(session->cache, ignored, sizeof ignored);
+    if (!entries && !some)
+        return;
+    fprintf(session->io.out, "tuning cache %s: %d problem%s tuned here%s%s\n",
+            dlb_cache_path(session->cache), entries, entries == 1 ? "" : "s",
+            some ? "; " : "", some ? ignored : "");
+}
+
 void dlb_screen_head(const struct dlb_session *session)
 {
     FILE *out = session->io.out;
@@ -63,6 +76,7 @@ void dlb_screen_head(const struct dlb_session *session)
     fprintf(out, " · %d problem%s × %d thread set%s\n", session->suite.cases_n,
             session->suite.cases_n == 1 ? "" : "s", session->stations,
             session->stations == 1 ? "" : "s");
+    print_cache(session);
     fflush(out);
 }
 

@@ -236,6 +236,19 @@ static void show_progress(struct dlb_session *session, const struct dlb_case *it
                         what);
 }
 
+/* The fewest threads, then the most, then the others: what is tuned there guides them. */
+static int nth_station(const struct dlb_session *session, int nth)
+{
+    int ends[2] = {session->narrowest, session->widest};
+    int n = ends[0] == ends[1] ? 1 : 2;
+    if (nth < n)
+        return ends[nth];
+    for (int i = 0; i < session->stations; i++)
+        if (i != ends[0] && i != ends[1] && n++ == nth)
+            return i;
+    return nth;
+}
+
 static enum dlb_status run_case(struct dlb_session *session, const struct dlb_case *item,
                                 struct dlb_error *error)
 {
@@ -270,7 +283,7 @@ static enum dlb_status run_case(struct dlb_session *session, const struct dlb_ca
                                    &expected, error);
     dlb_pool_close(pool);
     for (int s = 0; s < session->stations && !status; s++) {
-        struct dlb_station *station = &session->station[s];
+        struct dlb_station *station = &session->station[nth_station(session, s)];
         if (dlb_session_stopped(session)) {
             status = DLB_INTERRUPTED;
             break;
@@ -460,6 +473,7 @@ enum dlb_status dlb_session_run(const struct dlb_options *options,
         dlb_row_release(&session.row[i]);
     free(session.row);
     free(session.twin);
+    dlb_cache_close(session.cache);
     dlb_run_close(session.run);
     dlb_suite_release(&session.suite);
     free(session.station);

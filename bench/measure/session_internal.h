@@ -16,6 +16,7 @@
 #include "record/manifest.h"
 #include "record/run.h"
 #include "suite/suite.h"
+#include "tune/cache.h"
 #include "tune/space.h"
 
 enum dlb_impl { DLB_IMPL_NATIVE, DLB_IMPL_ONEDNN, DLB_IMPL_NAIVE, DLB_IMPLS };
@@ -40,8 +41,11 @@ struct dlb_session {
     struct dlb_station *station;
     int stations;
     int widest; /* station with the most threads: verification's expected values */
+    int narrowest;
     struct dlb_suite suite;
-    struct dlb_run *run; /* NULL with --check */
+    struct dlb_run *run;     /* NULL with --check */
+    struct dlb_cache *cache; /* in memory alone where there is no file */
+    bool cache_excused;      /* it was said that it cannot be written */
     struct dlb_progress *progress;
     struct dlb_row *row; /* the rows of this session; resumed ones are in run */
     int rows;

@@ -261,6 +261,8 @@ static enum dlb_status prepare_stations(struct dlb_session *session,
         };
         if (set[i].threads > session->station[session->widest].set.threads)
             session->widest = i;
+        if (set[i].threads < session->station[session->narrowest].set.threads)
+            session->narrowest = i;
     }
     free(set);
     return status;
@@ -299,6 +301,27 @@ static enum dlb_status check_export(const char *spec, struct dlb_error *error)
     return DLB_OK;
 }
 
+/* A file that the user names must be one; the usual one is done without where it is none. */
+static enum dlb_status open_cache(struct dlb_session *session, struct dlb_error *error)
+{
+    const struct dlb_options *options = session->options;
+    struct dlb_cache_identity identity;
+    struct dlb_error why = {0};
+    char *usual = options->cache ? NULL : dlb_cache_default_path();
+    const char *path = options->cache ? options->cache : usual;
+    if (options->no_cache || options->check || options->candidate || options->dry_run)
+        path = NULL;
+    dlb_cache_identify(session->topology, session->isa, &identity);
+    enum dlb_status status = dlb_cache_open(path, &identity, &session->cache, &why);
+    if (status && usual) {
+        if (!options->quiet)
+            fprintf(session->io.out, "no tuning cache: %s\n", why.text);
+        status = dlb_cache_open(NULL, &identity, &session->cache, &why);
+    }
+    free(usual);
+    return status ? dlb_fail(error, status, "%s", why.text) : DLB_OK;
+}
+
 enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_error *error)
 {
     const struct dlb_options *options = session->options;
@@ -329,6 +352,8 @@ enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_erro
         status = check_candidate(session, error);
     if (!status)
         status = check_machine(session, error);
+    if (!status)
+        status = open_cache(session, error);
     if (!status && options->aa) {
         session->twin = calloc((size_t)(session->suite.cases_n * session->stations),
                                sizeof *session->twin);

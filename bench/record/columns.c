@@ -15,6 +15,7 @@ const struct dlb_column_def dlb_columns[DLB_COLUMNS] = {
 };
 static const struct dlb_column_def trial_columns[] = {DLB_TRIAL_COLUMNS};
 static const struct dlb_column_def sample_columns[] = {DLB_SAMPLE_COLUMNS};
+static const struct dlb_column_def tuning_columns[] = {DLB_TUNING_COLUMNS};
 #undef X
 
 const struct dlb_table dlb_tables[DLB_TABLES] = {
@@ -26,6 +27,9 @@ const struct dlb_table dlb_tables[DLB_TABLES] = {
                           trial_columns, DLB_TRIAL_COLUMNS_N},
     [DLB_TABLE_SAMPLES] = {"samples.csv", "all raw samples of the rows", sample_columns,
                            DLB_SAMPLE_COLUMNS_N},
+    [DLB_TABLE_TUNING] =
+        {"tuning.csv", "the tuning cache: the best candidates of problems tuned before",
+         tuning_columns, DLB_TUNING_COLUMNS_N},
 };
 
 static const char *const type_names[] = {
@@ -206,7 +210,7 @@ static void print_table(FILE *out, const struct dlb_table *table, bool markdown)
 
 void dlb_columns_print(FILE *out, bool markdown)
 {
-    for (int i = 0; i < DLB_TABLES; i++) {
+    for (int i = 0; i < (markdown ? DLB_RUN_TABLES : DLB_TABLES); i++) {
         if (i)
             fputc('\n', out);
         print_table(out, &dlb_tables[i], markdown);

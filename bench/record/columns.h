@@ -1,6 +1,7 @@
 /*
- * columns.h - the columns of results.csv, trials.csv and samples.csv: tables that write
- * and read rows, that "dlbench list columns" prints, and README's tables are made from.
+ * columns.h - the columns of results.csv, trials.csv and samples.csv, and of the tuning
+ * cache: tables that write and read rows, that "dlbench list columns" prints, and README's
+ * tables are made from.
  *
  * Columns are only ever appended; names are lower case with unit suffixes; an empty cell
  * means "not measured".
@@ -50,6 +51,35 @@ enum dlb_column {
     X(NS, "ns", REAL, "time of one execution in nanoseconds")                            \
     X(CONTAMINATED, "contaminated", INT, "1: thrown out by the probe gate, else 0")
 
+/* The columns of tuning.csv, the tuning cache. */
+#define DLB_TUNING_COLUMNS                                                               \
+    X(SCHEMA_VERSION, "schema_version", INT, "version of this table")                    \
+    X(TIMESTAMP_UTC, "timestamp_utc", TEXT, "when the problem was tuned, ISO 8601")      \
+    X(OUTCOME, "outcome", TEXT, "tuned, or dropped: what was tuned before is wrong")     \
+    X(OP, "op", TEXT, "operator")                                                        \
+    X(PASS, "pass", TEXT, "pass of the problem")                                         \
+    X(DTYPE, "dtype", TEXT, "data type of the operands")                                 \
+    X(ACCURACY, "accuracy", TEXT, "accuracy class: exact or winograd")                   \
+    X(SHAPE, "shape", TEXT, "canonical descriptor of the problem")                       \
+    X(CACHE_STATE, "cache_state", TEXT, "hot or cold")                                   \
+    X(THREAD_SET, "thread_set", TEXT, "name of the thread set")                          \
+    X(THREADS, "threads", INT, "threads of the team")                                    \
+    X(HARDWARE, "hardware", TEXT, "the machine: another one's entries do not count")     \
+    X(ISA, "isa", TEXT, "instruction set of the kernels")                                \
+    X(CODE, "code", TEXT, "hash of the operator's kernel sources")                       \
+    X(COMPILER, "compiler", TEXT, "compiler of the kernels, with its patch level")       \
+    X(FLAGS, "flags", TEXT, "build type and flags")                                      \
+    X(OS, "os", TEXT, "kernel of the operating system")                                  \
+    X(CANDIDATE, "candidate", TEXT, "the winner: algorithm and tiles")                   \
+    X(NS, "ns", REAL, "its time while tuning, per execution")                            \
+    X(SECOND, "second", TEXT, "the one behind it")                                       \
+    X(SECOND_NS, "second_ns", REAL, "its time while tuning")                             \
+    X(THIRD, "third", TEXT, "the one behind that")                                       \
+    X(THIRD_NS, "third_ns", REAL, "its time while tuning")                               \
+    X(TRIED, "tried", INT, "candidates that were timed")                                 \
+    X(LEGAL, "legal", INT, "candidates that there are")                                  \
+    X(SECONDS, "seconds", REAL, "what the search took")
+
 enum dlb_trial_column {
 #define X(id, name, type, meaning) DLB_TRIAL_##id,
     DLB_TRIAL_COLUMNS
@@ -64,6 +94,13 @@ enum dlb_sample_column {
         DLB_SAMPLE_COLUMNS_N
 };
 
+enum dlb_tuning_column {
+#define X(id, name, type, meaning) DLB_TUNING_##id,
+    DLB_TUNING_COLUMNS
+#undef X
+        DLB_TUNING_COLUMNS_N
+};
+
 struct dlb_column_def {
     const char *name;
     enum dlb_cell_type type;
@@ -71,14 +108,21 @@ struct dlb_column_def {
 };
 extern const struct dlb_column_def dlb_columns[DLB_COLUMNS];
 
-/* The files of a run that are tables. */
+/* The files that are tables; those of a run's folder come first. */
 struct dlb_table {
     const char *file;
     const char *summary;
     const struct dlb_column_def *columns;
     int columns_n;
 };
-enum dlb_table_id { DLB_TABLE_RESULTS, DLB_TABLE_TRIALS, DLB_TABLE_SAMPLES, DLB_TABLES };
+enum dlb_table_id {
+    DLB_TABLE_RESULTS,
+    DLB_TABLE_TRIALS,
+    DLB_TABLE_SAMPLES,
+    DLB_RUN_TABLES,
+    DLB_TABLE_TUNING = DLB_RUN_TABLES,
+    DLB_TABLES
+};
 extern const struct dlb_table dlb_tables[DLB_TABLES];
 
 enum { DLB_SCHEMA_VERSION = 1, DLB_NUMBER_TEXT = 32 };
@@ -130,8 +174,8 @@ double dlb_row_get_real(const struct dlb_row *row, enum dlb_column column);
 enum { DLB_ROW_NAME_MAX = 640 };
 void dlb_row_name(const struct dlb_row *row, char name[DLB_ROW_NAME_MAX]);
 
-/* "dlbench list columns": each table of a run with its columns.  markdown: as README
- * shows them. */
+/* "dlbench list columns": each table with its columns.  markdown: those of a run, as
+ * README shows them. */
 void dlb_columns_print(FILE *out, bool markdown);
 
 #endif

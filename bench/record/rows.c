@@ -17,6 +17,10 @@ static const int trials_required[] = {DLB_TRIAL_RUN_ID, DLB_TRIAL_OP, DLB_TRIAL_
                                       DLB_TRIAL_CANDIDATE, DLB_TRIAL_OUTCOME};
 static const int samples_required[] = {DLB_SAMPLE_ROW_SEQ, DLB_SAMPLE_SAMPLE_IDX,
                                        DLB_SAMPLE_NS};
+static const int tuning_required[] = {
+    DLB_TUNING_SCHEMA_VERSION, DLB_TUNING_OUTCOME,    DLB_TUNING_OP,
+    DLB_TUNING_SHAPE,          DLB_TUNING_THREAD_SET, DLB_TUNING_HARDWARE,
+    DLB_TUNING_CODE,           DLB_TUNING_CANDIDATE};
 static const struct {
     const int *column;
     int columns_n;
@@ -27,6 +31,8 @@ static const struct {
                           sizeof trials_required / sizeof *trials_required},
     [DLB_TABLE_SAMPLES] = {samples_required,
                            sizeof samples_required / sizeof *samples_required},
+    [DLB_TABLE_TUNING] = {tuning_required,
+                          sizeof tuning_required / sizeof *tuning_required},
 };
 
 struct table_reader {
@@ -44,7 +50,8 @@ struct table_reader {
     struct dlb_cell cell[DLB_COLUMNS];
 };
 _Static_assert((int)DLB_TRIAL_COLUMNS_N <= (int)DLB_COLUMNS &&
-                   (int)DLB_SAMPLE_COLUMNS_N <= (int)DLB_COLUMNS,
+                   (int)DLB_SAMPLE_COLUMNS_N <= (int)DLB_COLUMNS &&
+                   (int)DLB_TUNING_COLUMNS_N <= (int)DLB_COLUMNS,
                "cell[] holds a record of any table");
 
 static int find_column(const struct dlb_table *table, const char *name)

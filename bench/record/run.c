@@ -22,7 +22,7 @@ struct dlb_run {
     char *path;
     char id[ID_MAX];
     char started[DLB_TIME_TEXT];
-    struct dlb_table_file file[DLB_TABLES];
+    struct dlb_table_file file[DLB_RUN_TABLES];
     int64_t next_seq;
     struct dlb_rows resumed;
     struct dlb_row **appended;
@@ -71,8 +71,7 @@ static void make_id(const char *what, char id[ID_MAX])
     sanitise(id);
 }
 
-/* Creates the folder and those above it; an existing one is fine. */
-static enum dlb_status make_folders(const char *path, struct dlb_error *error)
+enum dlb_status dlb_folders_make(const char *path, struct dlb_error *error)
 {
     enum dlb_status status = DLB_OK;
     char *part = strdup(path);
@@ -103,7 +102,7 @@ static enum dlb_status make_folders(const char *path, struct dlb_error *error)
 static enum dlb_status make_run_folder(struct dlb_run *run, const char *parent,
                                        struct dlb_error *error)
 {
-    enum dlb_status status = make_folders(parent, error);
+    enum dlb_status status = dlb_folders_make(parent, error);
     if (status)
         return status;
     size_t length = strlen(run->id);
@@ -129,7 +128,7 @@ static enum dlb_status open_tables(struct dlb_run *run, bool exclusive,
                                    struct dlb_error *error)
 {
     enum dlb_status status = DLB_OK;
-    for (int i = 0; i < DLB_TABLES && !status; i++)
+    for (int i = 0; i < DLB_RUN_TABLES && !status; i++)
         status = dlb_table_file_open(&run->file[i], run->path, i, exclusive, error);
     /* File systems without locks are no reason to refuse. */
     if (!status && flock(run->file[DLB_TABLE_RESULTS].fd, LOCK_EX | LOCK_NB) &&
@@ -155,7 +154,7 @@ static bool holds_run(const char *path)
 {
     struct stat info;
     bool found = false;
-    for (int i = 0; i < DLB_TABLES && !found; i++) {
+    for (int i = 0; i < DLB_RUN_TABLES && !found; i++) {
         char *file;
         if (asprintf(&file, "%s/%s", path, dlb_tables[i].file) < 0)
             return false;
@@ -183,11 +182,11 @@ enum dlb_status dlb_run_create(const char *parent, const char *path, const char 
                           path);
     } else {
         run->path = strdup(path);
-        status = run->path ? make_folders(path, error) : no_memory(error);
+        status = run->path ? dlb_folders_make(path, error) : no_memory(error);
     }
     if (!status)
         status = open_tables(run, true, error);
-    for (int i = 0; i < DLB_TABLES && !status; i++)
+    for (int i = 0; i < DLB_RUN_TABLES && !status; i++)
         status = dlb_table_file_cut(&run->file[i], 0, error);
     if (status)
         dlb_run_close(run);
@@ -276,14 +275,14 @@ static enum dlb_status read_finished(struct dlb_run *run, struct dlb_error *erro
     return status;
 }
 
-static enum dlb_status survey_run(struct dlb_run *run, int64_t whole[DLB_TABLES],
+static enum dlb_status survey_run(struct dlb_run *run, int64_t whole[DLB_RUN_TABLES],
                                   struct dlb_error *error)
 {
     enum dlb_status status =
         survey_table(run, DLB_TABLE_RESULTS, &whole[DLB_TABLE_RESULTS], error);
     if (!status && whole[DLB_TABLE_RESULTS])
         status = read_finished(run, error);
-    for (int i = DLB_TABLE_RESULTS + 1; i < DLB_TABLES && !status; i++)
+    for (int i = DLB_TABLE_RESULTS + 1; i < DLB_RUN_TABLES && !status; i++)
         status = survey_table(run, i, &whole[i], error);
     return status;
 }
@@ -309,7 +308,7 @@ enum dlb_status dlb_run_resume(const char *path, struct dlb_run **out,
                                struct dlb_error *error)
 {
     enum dlb_status status;
-    int64_t whole[DLB_TABLES];
+    int64_t whole[DLB_RUN_TABLES];
     struct stat info;
     if (stat(path, &info))
         return system_failed(error, path, "resumed");
@@ -326,7 +325,7 @@ enum dlb_status dlb_run_resume(const char *path, struct dlb_run **out,
         status = survey_run(run, whole, error);
     if (!status)
         status = find_id(run, error);
-    for (int i = 0; i < DLB_TABLES && !status; i++)
+    for (int i = 0; i < DLB_RUN_TABLES && !status; i++)
         status = dlb_table_file_cut(&run->file[i], whole[i], error);
     if (status)
         dlb_run_close(run);
@@ -495,7 +494,7 @@ void dlb_run_close(struct dlb_run *run)
 {
     if (!run)
         return;
-    for (int i = 0; i < DLB_TABLES; i++)
+    for (int i = 0; i < DLB_RUN_TABLES; i++)
         dlb_table_file_close(&run->file[i]);
     tdestroy(run->index, keep_row);
     dlb_rows_release(&run->resumed);

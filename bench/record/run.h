@@ -18,6 +18,10 @@ enum { DLB_TIME_TEXT = 24 };
 /* Now, as ISO 8601 in UTC. */
 void dlb_run_time(char text[DLB_TIME_TEXT]);
 
+/* Creates the folder and those above it; an existing one is fine.  DLB_IO names the path
+ * and the reason. */
+enum dlb_status dlb_folders_make(const char *path, struct dlb_error *error);
+
 /* Creates folder <parent>/<utc>-<host>-<what>/, with a number behind when it exists (or
  * exactly path when parent is NULL; it must not hold a run yet), and the folders above.
  * Release with dlb_run_close. */

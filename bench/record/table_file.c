@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,19 +17,15 @@ static enum dlb_status system_failed(const struct dlb_table_file *file, const ch
                     strerror(errno));
 }
 
-enum dlb_status dlb_table_file_open(struct dlb_table_file *file, const char *folder,
-                                    enum dlb_table_id id, bool exclusive,
-                                    struct dlb_error *error)
+/* Opens file->path; lock: after those who have it open so have closed it. */
+static enum dlb_status open_path(struct dlb_table_file *file, bool exclusive, bool lock,
+                                 struct dlb_error *error)
 {
     struct stat info;
-    *file = (struct dlb_table_file){.id = id, .fd = -1};
-    if (asprintf(&file->path, "%s/%s", folder, dlb_tables[id].file) < 0) {
-        file->path = NULL;
-        return dlb_fail(error, DLB_NOMEM, "There is no memory left to open %s/%s.",
-                        folder, dlb_tables[id].file);
-    }
     int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK;
     file->fd = open(file->path, flags | (exclusive ? O_EXCL : 0), 0666);
+    while (file->fd >= 0 && lock && flock(file->fd, LOCK_EX) && errno == EINTR)
+        ;
     if (file->fd < 0 || fstat(file->fd, &info))
         return system_failed(file, "opened for writing", error);
     if (!S_ISREG(info.st_mode))
@@ -36,6 +33,19 @@ enum dlb_status dlb_table_file_open(struct dlb_table_file *file, const char *fol
                         file->path);
     file->end = info.st_size;
     return DLB_OK;
+}
+
+enum dlb_status dlb_table_file_open(struct dlb_table_file *file, const char *folder,
+                                    enum dlb_table_id id, bool exclusive,
+                                    struct dlb_error *error)
+{
+    *file = (struct dlb_table_file){.id = id, .fd = -1};
+    if (asprintf(&file->path, "%s/%s", folder, dlb_tables[id].file) < 0) {
+        file->path = NULL;
+        return dlb_fail(error, DLB_NOMEM, "There is no memory left to open %s/%s.",
+                        folder, dlb_tables[id].file);
+    }
+    return open_path(file, exclusive, false, error);
 }
 
 static enum dlb_status write_whole(struct dlb_table_file *file,
@@ -106,23 +116,53 @@ enum dlb_status dlb_table_file_append(struct dlb_table_file *file,
     return status;
 }
 
-bool dlb_table_file_lacks_header(const struct dlb_table_file *file)
+/* The first bytes of the file are the header's, as many as there are of the shorter. */
+static bool begins_with_header(const struct dlb_table_file *file, size_t *header_size)
 {
     struct dlb_csv_buffer header = {0};
-    bool lacks = false;
+    bool same = false;
     char *found = NULL;
     size_t size = (size_t)file->end;
-    if (!size)
-        return true;
-    if (format_header(&dlb_tables[file->id], &header, NULL) || size >= header.length)
+    if (format_header(&dlb_tables[file->id], &header, NULL))
         goto out;
-    found = malloc(size);
-    lacks = found && pread(file->fd, found, size, 0) == (ssize_t)size &&
-            !memcmp(found, header.data, size);
+    *header_size = header.length;
+    size = size < header.length ? size : header.length;
+    found = malloc(size + 1);
+    same = found && pread(file->fd, found, size, 0) == (ssize_t)size &&
+           !memcmp(found, header.data, size);
 out:
     free(found);
     dlb_csv_buffer_release(&header);
-    return lacks;
+    return same;
+}
+
+bool dlb_table_file_lacks_header(const struct dlb_table_file *file)
+{
+    size_t header;
+    return !file->end ||
+           (begins_with_header(file, &header) && (size_t)file->end < header);
+}
+
+enum dlb_status dlb_table_file_share(struct dlb_table_file *file, const char *path,
+                                     enum dlb_table_id id, struct dlb_error *error)
+{
+    size_t header;
+    int64_t whole;
+    *file = (struct dlb_table_file){.id = id, .fd = -1, .path = strdup(path)};
+    if (!file->path)
+        return dlb_fail(error, DLB_NOMEM, "There is no memory left to open %s.", path);
+    enum dlb_status status = open_path(file, false, true, error);
+    if (status)
+        return status;
+    if (dlb_table_file_lacks_header(file))
+        return dlb_table_file_cut(file, 0, error);
+    if (!begins_with_header(file, &header))
+        return dlb_fail(error, DLB_INVALID,
+                        "%s is no %s of this version: its first line names other "
+                        "columns; name another file.",
+                        path, dlb_tables[id].file);
+    status = dlb_csv_whole(path, &whole, error);
+    return status ? status : dlb_table_file_cut(file, whole, error);
 }
 
 void dlb_table_file_close(struct dlb_table_file *file)

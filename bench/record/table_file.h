@@ -23,6 +23,14 @@ enum dlb_status dlb_table_file_open(struct dlb_table_file *file, const char *fol
                                     enum dlb_table_id id, bool exclusive,
                                     struct dlb_error *error);
 
+/*
+ * Opens path, or creates it with its header, for a process among several that append to
+ * it: the others wait until it is closed, on file systems that have locks.  The torn last
+ * record of a killed writer is cut off.  DLB_INVALID where the file is another table.
+ */
+enum dlb_status dlb_table_file_share(struct dlb_table_file *file, const char *path,
+                                     enum dlb_table_id id, struct dlb_error *error);
+
 /* Cuts the file to its first bytes; at 0 the header is written. */
 enum dlb_status dlb_table_file_cut(struct dlb_table_file *file, int64_t bytes,
                                    struct dlb_error *error);

@@ -1,337 +1,474 @@
 #include "tune/search.h"
 
-#include "measure/timer.h"
+#include "measure/stats.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 enum {
     ETA = 4,
-    FINALISTS = 6,
+    CHUNK = 16, /* points of the first rung between two readings of the canary */
+    FINALISTS = 8,
     RACE_ROUNDS_MIN = 5,
-    RACE_ROUNDS_MAX = 15,
-    ALWAYS_TRIED = 6 /* however short the time: the default and the model's best few */
+    RACE_ROUNDS_MAX = 25,
+    TIE_ROUNDS = 10, /* before a tie is believed */
+    REPEATS = 2,     /* of a disturbed round */
+    READINGS = 5     /* of the canary whose middle is the pace */
 };
 
-static const double tie = 0.01, race_p = 0.05;
-static const double first_rung_share =
-    0.7; /* of the time; the rest is for the finalists */
+static const double TIE = 0.01, RACE_P = 0.05, DRIFT = 0.03;
+static const double FIRST_RUNG_SHARE = 0.6,
+                    RUNG_SHARE = 0.5; /* of the time; that is left */
+static const double PATIENCE = 0.25;  /* of the time, without a gain */
 
-/* One candidate that is still in. */
+/* A point that is still in. */
 struct runner {
-    int position; /* in the space */
-    struct dlb_plan *plan;
-    double best_ns;
+    int point;
     int samples;
+    double best_ns; /* fastest sample */
+    double score;   /* the same in the first pace */
+    double cost_ns; /* of taking a sample */
     double round_ns[RACE_ROUNDS_MAX];
+    int raced; /* rounds of the race */
+    bool out;  /* dropped from the race */
 };
 
 struct state {
     const struct dlb_search *search;
+    const struct dlb_timings *timings;
     struct dlb_search_result *result;
     struct runner *runner;
     int runners;
-    int raced; /* rounds that all who are left have run */
-    double deadline_ns;
+    int most;   /* points to try */
+    double *ns; /* of the round in flight, by runner */
+    double start_ns, deadline_ns;
+    double best_score, gained_ns; /* and when it last got better by a tie or more */
+
+    int canary; /* point; -1 before there is one */
+    double reading[READINGS];
+    int readings;
+    double first_pace, scale; /* what turns a time of now into one of the first pace */
+    bool disturbed;           /* the last reading is off the pace */
 };
 
-static bool stopped(const struct dlb_search *search)
+static double now(const struct state *s)
 {
-    return search->stop && *search->stop;
+    return s->timings->clock_ns(s->timings->context);
 }
 
-static enum dlb_status note(const struct state *state, int position, const char *outcome,
-                            const char *reason, int rung, int samples, double best_ns,
+static bool stopped(const struct state *s)
+{
+    return s->search->stop && *s->search->stop;
+}
+
+static bool over(const struct state *s)
+{
+    return stopped(s) || now(s) >= s->deadline_ns;
+}
+
+static enum dlb_status note(const struct state *s, const struct dlb_fate *fate,
                             struct dlb_error *error)
 {
-    const struct dlb_search *search = state->search;
-    if (!search->note)
-        return DLB_OK;
-    return search->note(search->context, &search->space->candidate[position], outcome,
-                        reason, rung, samples, best_ns, search->space->model_ns[position],
-                        error);
+    const struct dlb_search *search = s->search;
+    return search->note ? search->note(search->context, fate, error) : DLB_OK;
 }
 
-static void sample(const struct state *state, struct runner *runner, int samples)
+static enum dlb_status note_unsampled(const struct state *s, int point,
+                                      const char *outcome, const char *reason,
+                                      struct dlb_error *error)
 {
-    double ns =
-        dlb_trial_ns(state->search->pool, runner->plan, samples, state->search->block_ns);
-    if (!runner->samples || ns < runner->best_ns)
-        runner->best_ns = ns;
-    runner->samples += samples;
+    struct dlb_fate fate = {point, outcome, reason, 0, 0, NAN};
+    return note(s, &fate, error);
 }
 
-static enum dlb_status make_plan(const struct dlb_search *search, int position,
-                                 struct dlb_plan **plan, struct dlb_error *error)
+static enum dlb_status note_runners(const struct state *s, int first, int rung,
+                                    struct dlb_error *error)
 {
-    return search->entry->op->plan(search->problem, search->target,
-                                   &search->space->candidate[position], plan, error);
-}
-
-/* Verifies one candidate and takes its first sample.  The plan is released: many plans at
- * once would hold as many copies of the packed weights. */
-static enum dlb_status first_try(struct state *state, int position,
-                                 struct dlb_error *error)
-{
-    const struct dlb_search *search = state->search;
-    struct dlb_search_result *result = state->result;
-    struct dlb_plan *plan = NULL;
-    struct dlb_check check = {0};
-    struct dlb_error why = {0};
-    enum dlb_status status = make_plan(search, position, &plan, &why);
-    if (status == DLB_UNSUPPORTED || status == DLB_NOMEM)
-        return note(state, position, "refused", why.text, 0, 0, NAN, error);
-    if (status)
-        return dlb_fail(error, status, "%s", why.text);
-    status = search->determinism ? dlb_verify(search->expected, search->buffers, plan,
-                                              search->pool, true, &check, error)
-                                 : dlb_verify_quick(search->expected, search->buffers,
-                                                    plan, search->pool, &check, error);
-    if (status)
-        goto out;
-    result->verified++;
-    if (check.outcome == DLB_OUTCOME_MISMATCH) {
-        if (!result->mismatched++) {
-            result->mismatch = check;
-            result->mismatch_candidate = search->space->candidate[position];
-        }
-        status = note(state, position, "mismatch", check.reason, 0, 0, NAN, error);
-        goto out;
+    enum dlb_status status = DLB_OK;
+    for (int i = first; i < s->runners && !status; i++) {
+        const struct runner *runner = &s->runner[i];
+        struct dlb_fate fate = {
+            runner->point,  rung < 0 ? "finalist" : "timed", "", rung, runner->samples,
+            runner->best_ns};
+        status = note(s, &fate, error);
     }
-    struct runner *runner = &state->runner[state->runners++];
-    *runner = (struct runner){.position = position, .plan = plan};
-    sample(state, runner, 1);
-    runner->plan = NULL;
-    result->timed++;
-    status = note(state, position, "timed", "", 0, 1, runner->best_ns, error);
-out:
-    dlb_plan_release(plan);
     return status;
 }
 
-static int by_time(const void *a, const void *b)
+static void rest(const struct state *s, int point)
+{
+    if (point != s->canary)
+        s->timings->rest(s->timings->context, point);
+}
+
+static enum dlb_status sample(struct state *s, int point, double *ns,
+                              struct dlb_error *error)
+{
+    s->result->samples++;
+    return s->timings->time(s->timings->context, point, ns, error);
+}
+
+static enum dlb_status time_runner(struct state *s, int i, struct dlb_error *error)
+{
+    double start = now(s);
+    enum dlb_status status = sample(s, s->runner[i].point, &s->ns[i], error);
+    s->runner[i].cost_ns = now(s) - start;
+    return status;
+}
+
+static enum dlb_status read_canary(struct state *s, struct dlb_error *error)
+{
+    double first, second;
+    enum dlb_status status = sample(s, s->canary, &first, error);
+    if (!status)
+        status = sample(s, s->canary, &second, error);
+    if (status)
+        return status;
+    double reading = fmin(first, second);
+    s->reading[s->readings++ % READINGS] = reading;
+    double pace = dlb_quantile(s->reading, (int)dlb_min(s->readings, READINGS), 0.5);
+    if (s->readings == 1)
+        s->first_pace = pace;
+    s->scale = s->first_pace / pace;
+    s->disturbed = fabs(reading / pace - 1) > DRIFT;
+    return DLB_OK;
+}
+
+/* Ends a round of the runners from first on, whose times stand in ns: again while it was
+ * disturbed, then the times count. */
+static enum dlb_status settle(struct state *s, int first, struct dlb_error *error)
+{
+    enum dlb_status status = read_canary(s, error);
+    s->result->rounds++;
+    for (int repeat = 0; repeat < REPEATS && s->disturbed && !over(s) && !status &&
+                         s->result->discarded <= s->result->rounds;
+         repeat++) {
+        s->result->discarded++;
+        for (int i = first; i < s->runners && !status; i++)
+            status = time_runner(s, i, error);
+        if (!status)
+            status = read_canary(s, error);
+    }
+    for (int i = first; i < s->runners && !status; i++) {
+        struct runner *runner = &s->runner[i];
+        double score = s->ns[i] * s->scale;
+        runner->best_ns = runner->samples ? fmin(runner->best_ns, s->ns[i]) : s->ns[i];
+        runner->score = runner->samples ? fmin(runner->score, score) : score;
+        runner->samples++;
+        if (runner->score < s->best_score * (1 - TIE))
+            s->gained_ns = now(s);
+        s->best_score = fmin(s->best_score, runner->score);
+    }
+    return status;
+}
+
+/* Each runner once; directions alternate, so that a drift within a round favours nobody. */
+static enum dlb_status take_round(struct state *s, int number, struct dlb_error *error)
+{
+    enum dlb_status status = DLB_OK;
+    for (int k = 0; k < s->runners && !status; k++)
+        status = time_runner(s, number % 2 ? s->runners - 1 - k : k, error);
+    return status ? status : settle(s, 0, error);
+}
+
+/* Verifies a point and times it once. */
+static enum dlb_status try_point(struct state *s, int point, struct dlb_error *error)
+{
+    const struct dlb_timings *timings = s->timings;
+    enum dlb_admission admission = DLB_ADMITTED;
+    char reason[DLB_REASON_MAX] = "";
+    enum dlb_status status =
+        timings->verify(timings->context, point, &admission, reason, error);
+    if (status)
+        return status;
+    if (admission == DLB_REFUSED) {
+        s->result->refused++;
+        return note_unsampled(s, point, "refused", reason, error);
+    }
+    s->result->verified++;
+    if (admission == DLB_WRONG) {
+        s->result->mismatched++;
+        rest(s, point);
+        return note_unsampled(s, point, "mismatch", reason, error);
+    }
+    s->runner[s->runners++] = (struct runner){.point = point};
+    s->result->timed++;
+    if (s->canary < 0) {
+        s->canary = point;
+        status = read_canary(s, error);
+    }
+    return status ? status : time_runner(s, s->runners - 1, error);
+}
+
+/* Why no more points are to be tried; NULL while they are. */
+static const char *enough(const struct state *s, int tried)
+{
+    double time = now(s), whole = s->deadline_ns - s->start_ns;
+    if (!s->runners)
+        return NULL;
+    if (stopped(s))
+        return "interrupted";
+    if (tried < s->search->always)
+        return NULL;
+    if (time > s->start_ns + FIRST_RUNG_SHARE * whole)
+        return "ranked low by the model, and the time was used up";
+    return tried >= s->most / 2 && time - s->gained_ns > PATIENCE * whole
+               ? "ranked low by the model, and those before it brought no gain for long"
+               : NULL;
+}
+
+static enum dlb_status first_rung(struct state *s, struct dlb_error *error)
+{
+    const struct dlb_search *search = s->search;
+    int most = s->most, i = 0;
+    enum dlb_status status = DLB_OK;
+    while (i < most && !enough(s, i) && !status) {
+        int first = s->runners;
+        for (; i < most && s->runners < first + CHUNK && !enough(s, i) && !status; i++)
+            status = try_point(s, search->order[i], error);
+        if (!status && s->runners > first)
+            status = settle(s, first, error);
+        for (int k = first; k < s->runners; k++)
+            rest(s, s->runner[k].point);
+        if (!status)
+            status = note_runners(s, first, 0, error);
+    }
+    const char *why = enough(s, i);
+    s->result->left_out = most - i;
+    for (; i < search->points && !status; i++)
+        status = note_unsampled(s, search->order[i], "pruned",
+                                i < most && why ? why : "ranked low by the model", error);
+    return status;
+}
+
+static int by_score(const void *a, const void *b)
 {
     const struct runner *x = a, *y = b;
-    if (x->best_ns != y->best_ns)
-        return x->best_ns < y->best_ns ? -1 : 1;
-    return (x->position > y->position) - (x->position < y->position);
+    if (x->score != y->score)
+        return x->score < y->score ? -1 : 1;
+    return (x->point > y->point) - (x->point < y->point);
 }
 
-static void keep(struct state *state, int n)
+/* Keeps the best n, and the canary as the last of them. */
+static void keep(struct state *s, int n)
 {
-    qsort(state->runner, (size_t)state->runners, sizeof *state->runner, by_time);
-    while (state->runners > n) {
-        struct runner *last = &state->runner[--state->runners];
-        dlb_plan_release(last->plan);
-        last->plan = NULL;
-    }
-}
-
-/* Moves order[from] up to order[to]; what lay between moves down. */
-static void promote(int *order, int from, int to)
-{
-    int position = order[from];
-    for (; from > to; from--)
-        order[from] = order[from - 1];
-    order[to] = position;
-}
-
-/*
- * The order of trying: the default, so that there is always a result; then the model's
- * best of each algorithm, since the model errs most between algorithms; then the model's
- * order.
- */
-static void trying_order(const struct dlb_search *search, int *order)
-{
-    const struct dlb_space *space = search->space;
-    const struct dlb_op *op = search->entry->op;
-    struct dlb_candidate fallback;
-    int first = 0;
-    dlb_space_rank(space, order);
-    op->fallback(search->problem, search->target, &fallback);
-    int position = dlb_space_find(space, &fallback);
-    for (int i = 0; i < space->n && position >= 0; i++)
-        if (order[i] == position)
-            promote(order, i, first++);
-    for (int algorithm = 0; algorithm < op->algorithms_n; algorithm++)
-        for (int i = first; i < space->n; i++)
-            if (space->candidate[order[i]].algorithm == algorithm) {
-                promote(order, i, first++);
-                break;
-            }
-}
-
-static enum dlb_status first_rung(struct state *state, struct dlb_error *error)
-{
-    const struct dlb_search *search = state->search;
-    int n = search->space->n;
-    double start = dlb_clock_ns();
-    double limit = start + first_rung_share * search->seconds * 1e9;
-    enum dlb_status status = DLB_OK;
-    int *order = malloc((size_t)n * sizeof *order);
-    if (!order)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for the search.");
-    trying_order(search, order);
-    for (int i = 0; i < n && !status; i++) {
-        bool late = i >= DLB_SEARCH_CANDIDATES_MAX ||
-                    (i >= ALWAYS_TRIED && dlb_clock_ns() > limit);
-        if (late || (i > 0 && stopped(search))) {
-            state->result->left_out++;
-            status = note(state, order[i], "pruned",
-                          late ? "ranked low by the model, and the time was used up"
-                               : "interrupted",
-                          0, 0, NAN, error);
-        } else {
-            status = first_try(state, order[i], error);
+    qsort(s->runner, (size_t)s->runners, sizeof *s->runner, by_score);
+    for (int i = n; i < s->runners; i++)
+        if (s->runner[i].point == s->canary) {
+            struct runner swap = s->runner[n - 1];
+            s->runner[n - 1] = s->runner[i];
+            s->runner[i] = swap;
         }
-    }
-    free(order);
-    return status;
+    while (s->runners > n)
+        rest(s, s->runner[--s->runners].point);
 }
 
-/* Plans the survivors again and leaves them bound to the filled buffers. */
-static enum dlb_status revive(struct state *state, struct dlb_error *error)
+/* How many of the best, at most n, can be timed rounds times within the share of the time
+ * that is left; the canary's two readings a round count too. */
+static int affordable(struct state *s, int n, int rounds, double share)
 {
-    const struct dlb_search *search = state->search;
-    for (int i = 0; i < state->runners; i++) {
-        struct runner *runner = &state->runner[i];
-        if (runner->plan)
-            continue;
-        enum dlb_status status =
-            make_plan(search, runner->position, &runner->plan, error);
+    double left = share * (s->deadline_ns - now(s)), cost = 0;
+    int i = 0;
+    qsort(s->runner, (size_t)s->runners, sizeof *s->runner, by_score);
+    for (int c = 0; c < s->runners; c++)
+        if (s->runner[c].point == s->canary)
+            cost = 2 * rounds * s->runner[c].cost_ns;
+    for (; i < n && i < s->runners; i++) {
+        cost += rounds * s->runner[i].cost_ns;
+        if (cost > left)
+            break;
+    }
+    return i;
+}
+
+static enum dlb_status halve(struct state *s, struct dlb_error *error)
+{
+    enum dlb_status status = DLB_OK;
+    int samples = 2;
+    for (int rung = 1; s->runners > FINALISTS && !status; rung++, samples *= 2) {
+        int n = (int)dlb_max(FINALISTS, s->runners / ETA);
+        keep(s, (int)dlb_max(FINALISTS, affordable(s, n, samples, RUNG_SHARE)));
+        if (s->runners == FINALISTS)
+            return DLB_OK; /* the race takes their samples */
+        for (int k = 0; k < samples && !over(s) && !status; k++)
+            status = take_round(s, k, error);
         if (!status)
-            status = dlb_pool_bind_plan(search->pool, runner->plan, search->buffers->data,
-                                        error);
-        if (status)
-            return status;
-        dlb_pool_run_plan(search->pool, runner->plan);
+            status = note_runners(s, 0, rung, error);
     }
-    return DLB_OK;
-}
-
-static enum dlb_status halve(struct state *state, struct dlb_error *error)
-{
-    int samples = 1;
-    for (int rung = 1; state->runners > FINALISTS; rung++) {
-        keep(state, (int)dlb_max(FINALISTS, state->runners / ETA));
-        enum dlb_status status = revive(state, error);
-        if (status)
-            return status;
-        samples *= 2;
-        for (int s = 0; s < samples && !stopped(state->search); s++)
-            for (int i = 0; i < state->runners; i++)
-                sample(state, &state->runner[i], 1);
-        for (int i = 0; i < state->runners && !status; i++)
-            status = note(state, state->runner[i].position, "timed", "", rung,
-                          state->runner[i].samples, state->runner[i].best_ns, error);
-        if (status)
-            return status;
-    }
-    return DLB_OK;
-}
-
-/* True when runner lost to best in so many rounds, by more than the tie, that chance does
- * not explain it. */
-static bool beaten(const struct runner *runner, const struct runner *best, int rounds)
-{
-    int lost = 0;
-    for (int r = 0; r < rounds; r++)
-        lost += runner->round_ns[r] > best->round_ns[r] * (1 + tie);
-    return 2 * lost > rounds && dlb_sign_test(lost, rounds) < race_p;
-}
-
-static struct runner *leader(struct state *state)
-{
-    struct runner *best = &state->runner[0];
-    for (int i = 1; i < state->runners; i++)
-        if (state->runner[i].best_ns < best->best_ns)
-            best = &state->runner[i];
-    return best;
+    return status;
 }
 
 /* The middle of the race, since a minimum can be luck with where the caches put things. */
-static double typical_ns(const struct state *state, const struct runner *runner)
+static double typical_ns(const struct runner *runner)
 {
-    return state->raced ? dlb_quantile(runner->round_ns, state->raced, 0.5)
-                        : runner->best_ns;
+    return runner->raced ? dlb_quantile(runner->round_ns, runner->raced, 0.5)
+                         : runner->score;
 }
 
-static enum dlb_status race(struct state *state, struct dlb_error *error)
+static struct runner *leader(const struct state *s)
 {
-    keep(state, FINALISTS);
-    enum dlb_status status = revive(state, error);
-    if (status)
-        return status;
-    for (int round = 0; round < RACE_ROUNDS_MAX && state->runners > 1; round++) {
-        if (stopped(state->search) ||
-            (round >= RACE_ROUNDS_MIN && dlb_clock_ns() > state->deadline_ns))
-            break;
-        for (int k = 0; k < state->runners; k++) {
-            /* Alternate directions, so that a drift within the round favours nobody. */
-            int i = round % 2 ? state->runners - 1 - k : k;
-            struct runner *runner = &state->runner[i];
-            double ns = dlb_trial_ns(state->search->pool, runner->plan, 1,
-                                     state->search->block_ns);
-            runner->round_ns[round] = ns;
-            runner->best_ns = fmin(runner->best_ns, ns);
-            runner->samples++;
+    struct runner *best = NULL;
+    for (int i = 0; i < s->runners; i++)
+        if (!s->runner[i].out && (!best || typical_ns(&s->runner[i]) < typical_ns(best)))
+            best = &s->runner[i];
+    return best;
+}
+
+/* True when runner lost to best, by more than margin, in so many rounds that chance does
+ * not explain it. */
+static bool beaten(const struct runner *runner, const struct runner *best, double margin)
+{
+    int rounds = (int)dlb_min(runner->raced, best->raced), lost = 0;
+    for (int r = 0; r < rounds; r++)
+        lost += runner->round_ns[r] > best->round_ns[r] * (1 + margin);
+    return 2 * lost > rounds && dlb_sign_test(lost, rounds) < RACE_P;
+}
+
+/* True when runner is as good as best, as far as the race can tell. */
+static bool ties(const struct runner *runner, const struct runner *best)
+{
+    return typical_ns(runner) <= typical_ns(best) * (1 + TIE) && !beaten(runner, best, 0);
+}
+
+static int count_in(const struct state *s, bool tied)
+{
+    const struct runner *best = leader(s);
+    int n = 0;
+    for (int i = 0; i < s->runners; i++)
+        n += !s->runner[i].out && (!tied || ties(&s->runner[i], best));
+    return n;
+}
+
+/* One more round of those who are in, who stand at the front. */
+static enum dlb_status race_round(struct state *s, int round, struct dlb_error *error)
+{
+    int all = s->runners, in = 0;
+    for (int i = 0; i < all; i++)
+        if (!s->runner[i].out) {
+            struct runner swap = s->runner[in];
+            s->runner[in++] = s->runner[i];
+            s->runner[i] = swap;
         }
-        state->raced = round + 1;
-        if (round + 1 < RACE_ROUNDS_MIN)
-            continue;
-        int best_position = leader(state)->position;
-        for (int i = state->runners - 1; i >= 0; i--) {
-            struct runner *best = leader(state);
-            if (state->runner[i].position == best_position ||
-                !beaten(&state->runner[i], best, round + 1))
-                continue;
-            dlb_plan_release(state->runner[i].plan);
-            state->runner[i] = state->runner[--state->runners];
-        }
-    }
-    for (int i = 0; i < state->runners && !status; i++)
-        status = note(state, state->runner[i].position, "finalist", "", -1,
-                      state->runner[i].samples, state->runner[i].best_ns, error);
+    s->runners = in;
+    enum dlb_status status = take_round(s, round, error);
+    s->runners = all;
+    for (int i = 0; i < in && !status; i++)
+        s->runner[i].round_ns[s->runner[i].raced++] = s->ns[i] * s->scale;
     return status;
+}
+
+static void drop_beaten(struct state *s)
+{
+    const struct runner *best = leader(s);
+    for (int i = 0; i < s->runners; i++)
+        if (!s->runner[i].out && &s->runner[i] != best &&
+            beaten(&s->runner[i], best, TIE)) {
+            s->runner[i].out = true;
+            rest(s, s->runner[i].point);
+        }
+}
+
+static enum dlb_status race(struct state *s, struct dlb_error *error)
+{
+    enum dlb_status status = DLB_OK;
+    int n = affordable(s, FINALISTS, RACE_ROUNDS_MIN, 1);
+    s->result->end = DLB_SEARCH_BUDGET;
+    if (n < 2 && s->runners > 1)
+        return DLB_OK;
+    keep(s, (int)dlb_min(n > 1 ? n : 1, s->runners));
+    for (int round = 0; round < RACE_ROUNDS_MAX && !status; round++) {
+        if (stopped(s)) {
+            s->result->end = DLB_SEARCH_INTERRUPTED;
+            break;
+        }
+        if (count_in(s, false) == 1) {
+            s->result->end = DLB_SEARCH_SURVIVOR;
+            break;
+        }
+        if (round >= TIE_ROUNDS && count_in(s, false) == count_in(s, true)) {
+            s->result->end = DLB_SEARCH_TIE;
+            break;
+        }
+        if (round >= RACE_ROUNDS_MIN && over(s))
+            break;
+        status = race_round(s, round, error);
+        if (!status && round + 1 >= RACE_ROUNDS_MIN)
+            drop_beaten(s);
+        if (round + 1 == RACE_ROUNDS_MAX)
+            s->result->end = DLB_SEARCH_TIE;
+    }
+    return status ? status : note_runners(s, 0, -1, error);
+}
+
+/* The winner, and the best of the others behind it. */
+static void choose(struct state *s)
+{
+    struct dlb_search_result *result = s->result;
+    const struct runner *best = leader(s), *winner = best;
+    for (int i = 0; i < s->runners; i++) {
+        const struct runner *runner = &s->runner[i];
+        if (!runner->out && runner->point < winner->point && ties(runner, best))
+            winner = runner;
+    }
+    result->found = true;
+    while (result->best_n < DLB_SEARCH_BEST && result->best_n < s->runners) {
+        const struct runner *next = NULL;
+        for (int i = 0; i < s->runners; i++) {
+            bool taken = false;
+            for (int k = 0; k < result->best_n; k++)
+                taken |= result->best[k] == s->runner[i].point;
+            if (!taken && (!next || typical_ns(&s->runner[i]) < typical_ns(next)))
+                next = &s->runner[i];
+        }
+        if (!result->best_n)
+            next = winner;
+        result->best_ns[result->best_n] = typical_ns(next);
+        result->best[result->best_n++] = next->point;
+    }
 }
 
 enum dlb_status dlb_search_run(const struct dlb_search *search,
                                struct dlb_search_result *result, struct dlb_error *error)
 {
-    *result = (struct dlb_search_result){0};
-    struct state state = {
+    *result = (struct dlb_search_result){.end = DLB_SEARCH_BUDGET};
+    int most = (int)dlb_min(search->points, search->most);
+    size_t room = (size_t)dlb_max(1, most);
+    struct state s = {
+        .most = most,
         .search = search,
+        .timings = search->timings,
         .result = result,
-        .deadline_ns = dlb_clock_ns() + search->seconds * 1e9,
-        .runner = calloc((size_t)dlb_max(1, search->space->n), sizeof *state.runner),
+        .runner = calloc(room, sizeof *s.runner),
+        .ns = calloc(room, sizeof *s.ns),
+        .best_score = INFINITY,
+        .canary = -1,
+        .scale = 1,
     };
-    enum dlb_status status;
-    if (!state.runner)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for the search.");
-    status = first_rung(&state, error);
-    if (status || !state.runners)
+    enum dlb_status status = DLB_OK;
+    if (!s.runner || !s.ns) {
+        status = dlb_fail(error, DLB_NOMEM, "No memory is left for the search.");
         goto out;
-    status = halve(&state, error);
-    if (!status)
-        status = race(&state, error);
+    }
+    s.start_ns = s.gained_ns = now(&s);
+    s.deadline_ns = s.start_ns + search->seconds * 1e9;
+    status = first_rung(&s, error);
+    if (status || !s.runners)
+        goto out;
+    if (!stopped(&s))
+        status = halve(&s, error);
+    if (!status && !stopped(&s))
+        status = race(&s, error);
     if (status)
         goto out;
-    double best_ns = INFINITY;
-    for (int i = 0; i < state.runners; i++)
-        best_ns = fmin(best_ns, typical_ns(&state, &state.runner[i]));
-    struct runner *winner = NULL;
-    for (int i = 0; i < state.runners; i++) {
-        struct runner *runner = &state.runner[i];
-        if (typical_ns(&state, runner) <= best_ns * (1 + tie) &&
-            (!winner || runner->position < winner->position))
-            winner = runner;
-    }
-    result->found = true;
-    result->winner = search->space->candidate[winner->position];
-    result->best_ns = winner->best_ns;
+    if (stopped(&s))
+        result->end = DLB_SEARCH_INTERRUPTED;
+    choose(&s);
 out:
-    for (int i = 0; i < state.runners; i++)
-        dlb_plan_release(state.runner[i].plan);
-    free(state.runner);
+    if (s.runner)
+        for (int i = 0; i < s.runners; i++)
+            s.timings->rest(s.timings->context, s.runner[i].point);
+    result->seconds = (now(&s) - s.start_ns) * 1e-9;
+    free(s.runner);
+    free(s.ns);
     return status;
 }

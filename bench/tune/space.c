@@ -1,7 +1,10 @@
 #include "tune/space.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { ALL_TAKEN = 300, CUT = 256 };
 
 struct build {
     const struct dlb_op *op;
@@ -93,7 +96,7 @@ void dlb_space_release(struct dlb_space *space)
     *space = (struct dlb_space){0};
 }
 
-static bool same(const struct dlb_candidate *a, const struct dlb_candidate *b)
+bool dlb_candidate_same(const struct dlb_candidate *a, const struct dlb_candidate *b)
 {
     return a->algorithm == b->algorithm && !memcmp(a->tile, b->tile, sizeof a->tile);
 }
@@ -101,7 +104,7 @@ static bool same(const struct dlb_candidate *a, const struct dlb_candidate *b)
 int dlb_space_find(const struct dlb_space *space, const struct dlb_candidate *candidate)
 {
     for (int i = 0; i < space->n; i++)
-        if (same(&space->candidate[i], candidate))
+        if (dlb_candidate_same(&space->candidate[i], candidate))
             return i;
     return -1;
 }
@@ -116,4 +119,73 @@ void dlb_space_rank(const struct dlb_space *space, int *order)
             order[at] = order[at - 1];
         order[at] = i;
     }
+}
+
+static double unlike(const struct dlb_tile_def *tile, int a, int b)
+{
+    if (a == b)
+        return 0;
+    if (tile->names)
+        return 1;
+    return fabs(log2((double)dlb_max(1, a)) - log2((double)dlb_max(1, b)));
+}
+
+int dlb_space_nearest(const struct dlb_space *space, const struct dlb_op *op,
+                      const struct dlb_candidate *candidate)
+{
+    double least = INFINITY;
+    int nearest = -1;
+    for (int i = 0; i < space->n; i++) {
+        const struct dlb_candidate *point = &space->candidate[i];
+        double distance = 0;
+        if (point->algorithm != candidate->algorithm)
+            continue;
+        for (int t = 0; t < op->tiles_n; t++)
+            distance += unlike(&op->tiles[t], point->tile[t], candidate->tile[t]);
+        if (distance < least) {
+            least = distance;
+            nearest = i;
+        }
+    }
+    return nearest;
+}
+
+/* Moves position up to order[to], where it lies behind; what lay between moves down. */
+static int promote(int *order, int position, int to)
+{
+    int from = 0;
+    while (order[from] != position)
+        from++;
+    if (from < to)
+        return to;
+    for (; from > to; from--)
+        order[from] = order[from - 1];
+    order[to] = position;
+    return to + 1;
+}
+
+int dlb_space_order(const struct dlb_space *space, const struct dlb_op *op,
+                    const struct dlb_candidate *fallback,
+                    const struct dlb_candidate *seed, int seeds, int *order)
+{
+    int first = 0;
+    dlb_space_rank(space, order);
+    for (int i = -1; i < seeds; i++) {
+        int position = i < 0 ? dlb_space_find(space, fallback)
+                             : dlb_space_nearest(space, op, &seed[i]);
+        if (position >= 0)
+            first = promote(order, position, first);
+    }
+    for (int algorithm = 0; algorithm < op->algorithms_n; algorithm++)
+        for (int i = first; i < space->n; i++)
+            if (space->candidate[order[i]].algorithm == algorithm) {
+                first = promote(order, order[i], first);
+                break;
+            }
+    return first;
+}
+
+int dlb_space_most(int points)
+{
+    return points <= ALL_TAKEN ? points : CUT;
 }
