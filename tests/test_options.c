@@ -114,7 +114,7 @@ static void test_commands(void **state)
     refuse("export bmf=a.json", "'dlbench export KIND=FILE RUN...'");
     refuse("history x --format yaml", "'yaml'|text, md, csv, json");
     refuse("history x --sweep", "--sweep|'history'");
-    refuse("--format md", "--format|without a command");
+    refuse("--format md", "--format|dlbench compare --format");
     accept("help");
     assert_int_equal(options.command, DLB_COMMAND_HELP);
     accept("-h");
@@ -137,7 +137,7 @@ static void test_commands(void **state)
     assert_true(options.threshold_percent == 2.5 && options.confirm == 5);
     refuse("compare", "dlbench compare BASE NEW");
     refuse("compare a b --sweep", "--sweep|'compare'");
-    refuse("--threshold 5", "--threshold|without a command");
+    refuse("--threshold 5", "--threshold|dlbench compare --threshold");
     refuse("docter", "'docter'|did you mean 'doctor'");
     refuse("frobnicate",
            "'frobnicate'|doctor, topology, list, compare, history, export, tune, help");
