@@ -53,7 +53,9 @@ static void test_all_candidates_equal_the_definition(void **state)
         if (i % 5 == 0)
             candidates +=
                 dlb_check_native(&dlb_reference_attention, problems[i], DLB_FWD);
-        candidates += dlb_check_native(&dlb_reference_attention, problems[i], DLB_BWD);
+        if (i % 4 != 3) /* few are enough of what is alike */
+            candidates +=
+                dlb_check_native(&dlb_reference_attention, problems[i], DLB_BWD);
     }
     print_message("%d candidates\n", candidates);
 }

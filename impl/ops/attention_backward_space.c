@@ -92,7 +92,7 @@ void dlb_attention_backward_enumerate(const struct dlb_attention_shape *s,
                                       const struct dlb_target *target,
                                       dlb_candidate_fn *emit, void *context)
 {
-    static const int panels[] = {1, 2, 4, 8, 16, DLB_ATTENTION_PANELS_MAX};
+    static const int panels[] = {1, 4, 8, 16};
     struct visit v = {s, target, emit, context, false};
     const int lanes = dlb_isa_lanes(target->isa);
     const int64_t vectors = dlb_div_up(s->sq * s->group, lanes);
