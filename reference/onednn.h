@@ -182,6 +182,9 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                 const_dnnl_primitive_attr_t attributes,
                                 dnnl_engine_t engine);
 
+/* Whether a backward batch normalisation with shift wants the shift itself, too: it is
+ * refused without in 2.x, with it in 3.x. */
+extern const bool dlb_onednn_batchnorm_wants_shift;
 /* All images in the layout of data, flags of dnnl_normalization_flags_t.  forward: NULL, or
  * for a backward pass the descriptor of its forward pass. */
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,

@@ -342,6 +342,8 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                 : dnnl_primitive_desc_create(pd, &desc, attributes, engine, rnn->hint);
 }
 
+const bool dlb_onednn_batchnorm_wants_shift = true;
+
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
                                       unsigned flags, float epsilon,
                                       const struct dlb_onednn_md *data,

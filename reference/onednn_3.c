@@ -349,6 +349,8 @@ dnnl_status_t dlb_onednn_rnn_pd(dnnl_primitive_desc_t *pd,
                                                                      engine);
 }
 
+const bool dlb_onednn_batchnorm_wants_shift = false;
+
 dnnl_status_t dlb_onednn_batchnorm_pd(dnnl_primitive_desc_t *pd, dnnl_prop_kind_t pass,
                                       unsigned flags, float epsilon,
                                       const struct dlb_onednn_md *data,
