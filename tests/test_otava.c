@@ -27,7 +27,7 @@ static void holds(const char *path, const char *expected)
 }
 
 /* Two machines; on the first a is always there, b and c are missing once, in the same
- * night. */
+ * night, and d once, in another. */
 static void write_runs(void)
 {
     mkdir("runs", 0777);
@@ -43,6 +43,8 @@ static void write_runs(void)
             night_folder_row(results, &night, "b", "ok", "native", 20 + i);
             night_folder_row(results, &night, "\"c\"\"\\\"", "ok", "native", 30 + i);
         }
+        if (i == 1 || i == 2)
+            night_folder_row(results, &night, "d", "ok", "native", 40 + i);
         fclose(results);
     }
 }
@@ -73,15 +75,20 @@ static void cases_with_the_same_runs_share_a_file(void **state)
                                           "2026-01-01T02:00:00Z,id0,c0,10.25\n"
                                           "2026-01-02T02:00:00Z,id1,c0,11.25\n"
                                           "2026-01-03T02:00:00Z,id2,c0,12.25\n");
-    assert_int_equal(access("out-4.csv", F_OK), -1);
+    holds("out-4.csv",
+          "time,run_id,commit," NAME("d") "\n"
+                                          "2026-01-02T02:00:00Z,id1,c0,41\n"
+                                          "2026-01-03T02:00:00Z,id2,c0,42\n");
+    assert_int_equal(access("out-5.csv", F_OK), -1);
     holds("out.yaml",
           "# Medians in nanoseconds, for: otava analyze --config-file out.yaml --since "
           "2000-01-01 dlbench\ntests:\n" TEST("1", "n", "out.csv") METRIC(NAME("a"))
               METRIC(NAME("b")) METRIC(QUOTED) TEST("2", "m", "out-2.csv")
                   METRIC(NAME("b")) METRIC(QUOTED) TEST("3", "m", "out-3.csv")
-                      METRIC(NAME("a")) "test_groups:\n  dlbench:\n"
-                                        "    - \"dlbench-1\"\n    - \"dlbench-2\"\n"
-                                        "    - \"dlbench-3\"\n");
+                      METRIC(NAME("a")) TEST("4", "m", "out-4.csv")
+                          METRIC(NAME("d")) "test_groups:\n  dlbench:\n    - "
+                                            "\"dlbench-1\"\n    - \"dlbench-2\"\n"
+                                            "    - \"dlbench-3\"\n    - \"dlbench-4\"\n");
 }
 
 static void a_name_without_ending_gets_one(void **state)
