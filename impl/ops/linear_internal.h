@@ -41,7 +41,11 @@ enum dlb_linear_tile {
 };
 /* Values of the enumerated tiles; 0 is "does not apply". */
 enum dlb_linear_a { DLB_LINEAR_A_IN_PLACE = 1, DLB_LINEAR_A_PACKED };
-enum dlb_linear_stream { DLB_LINEAR_STREAM_OFF = 1, DLB_LINEAR_STREAM_ON };
+enum dlb_linear_stream {
+    DLB_LINEAR_STREAM_OFF = 1,
+    DLB_LINEAR_STREAM_ON,
+    DLB_LINEAR_STREAM_STAGED /* a block is made in scratch, and leaves it row by row */
+};
 enum dlb_linear_prefetch {
     DLB_LINEAR_PREFETCH_NONE = 1,
     DLB_LINEAR_PREFETCH_PANEL /* the next panel, into L2, while this one is worked on */
@@ -89,6 +93,16 @@ typedef void dlb_linear_streams_fn(const struct dlb_linear_streams *call);
 
 enum { DLB_LINEAR_STREAM_ROWS = 4 };
 
+/* Up to this depth a register tile is over before memory has taken or brought its result:
+ * how results are written is most of the time. */
+enum { DLB_LINEAR_SHORT_DEPTH = 128 };
+
+/* Elements of scratch in which a candidate makes a block of C, and their rows' distance. */
+static inline int64_t dlb_linear_stage_ld(const struct dlb_candidate *c)
+{
+    return dlb_round_up(c->tile[DLB_LINEAR_TILE_COLUMNS], 16) + 16;
+}
+
 struct dlb_linear_kernels {
     int lanes;
     /* By rows, 1 to DLB_LINEAR_STREAM_ROWS; index 0 is unused. */
@@ -102,6 +116,9 @@ struct dlb_linear_kernels {
     /* out[r*out_ld + c] = in[r*in_ld + c] */
     void (*copy)(const float *in, int64_t in_ld, int64_t rows, int64_t columns,
                  float *out, int64_t out_ld);
+    /* The same with stores past the caches: columns whole vectors, all aligned to one. */
+    void (*stream)(const float *in, int64_t in_ld, int64_t rows, int64_t columns,
+                   float *out, int64_t out_ld);
     /* out[c] = sum over r of in[r*ld + c], in the order of r */
     void (*sums)(const float *in, int64_t ld, int64_t rows, int64_t columns, float *out);
 };

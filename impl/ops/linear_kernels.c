@@ -3,7 +3,7 @@
  * columns.
  *
  *   streams    c[i][j] = act( init + sum over k of a[i][k] * b[k][j] ), several panels of b
- *   transpose  out[c][r] = in[r][c];  copy  out[r][c] = in[r][c]
+ *   transpose  out[c][r] = in[r][c];  copy, stream  out[r][c] = in[r][c]
  *   sums       out[c] = sum over r of in[r][c]
  *
  * Shapes    streams: 1 to 4 rows, all columns of the panels; all else any
@@ -127,6 +127,14 @@ static void copy(const float *in, int64_t in_ld, int64_t rows, int64_t columns,
     }
 }
 
+static void stream(const float *in, int64_t in_ld, int64_t rows, int64_t columns,
+                   float *out, int64_t out_ld)
+{
+    for (int64_t r = 0; r < rows; r++, in += in_ld, out += out_ld)
+        for (int64_t c = 0; c < columns; c += VLEN)
+            v_stream(out + c, v_load(in + c));
+}
+
 DLB_INLINE void add_rows(const float *in, int64_t ld, int n, int lanes, bool first,
                          float *out)
 {
@@ -157,5 +165,6 @@ const struct dlb_linear_kernels DLB_NAME(dlb_linear) = {
     .streams = {STREAMS(STREAMS_ENTRY)},
     .transpose = transpose,
     .copy = copy,
+    .stream = stream,
     .sums = sums,
 };

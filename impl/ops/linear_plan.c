@@ -13,7 +13,8 @@
  *           the panel does.  streams: no blocks; tiles of rows, then groups of panels
  * Work items and barriers   a grid of threads over rows x panels; bwd_weights: one barrier
  *           after all have packed B
- * Scratch   A packed: rows * (kc + two lines) a thread
+ * Scratch   a thread: A packed, rows * (kc + two lines); a block of C where results are
+ *           staged, to leave it row by row: as memory likes them, past the caches
  * Cost      2 m n k flops; least bytes: each operand once.  B is read once for each block
  *           of rows, C is read and written again for each kc
  * Numerics  one chain of FMA per element in the order of l, whatever the tiles and threads
@@ -35,7 +36,7 @@ const struct dlb_linear_kernels *dlb_linear_kernels(enum dlb_isa isa)
     return dlb_isa_usable(isa) ? dlb_linear_by_isa[isa] : NULL;
 }
 
-enum { LINE = DLB_CACHE_LINE / sizeof(float) };
+enum { LINE = DLB_CACHE_LINE / sizeof(float), PANELS_AHEAD = 4 };
 
 struct native {
     struct dlb_plan plan;
@@ -43,14 +44,15 @@ struct native {
     const struct dlb_brgemm_kernels *tiles;
     const struct dlb_linear_kernels *kernels;
     enum dlb_linear_algorithm algorithm;
-    int mr, nr;
-    bool packs_a, fetch;
+    int mr, nr, nv, last_nv; /* vectors of a panel, and of the last one */
+    bool packs_a, fetch, fetch_c;
     unsigned stream;
     int64_t kc, depths;           /* depths: how many kc */
     int64_t rows, columns, pitch; /* of a block: most rows, panels; packed A's rows */
     int64_t panels, width;        /* of B: all panels, and their columns */
     struct dlb_grid grid;
-    float *packed, *scratch; /* scratch: pitch * rows a thread */
+    int64_t stage_ld, stage; /* elements of a row, and of a thread's; 0: not staged */
+    float *packed, *scratch; /* scratch: a_elements and stage a thread */
     const float *a, *b;
     float *c, *vector;
 };
@@ -58,14 +60,21 @@ struct native {
 /* A thread's rows, panels, and its own scratch. */
 struct share {
     int64_t rows[2], panels[2];
-    float *a;
+    float *a, *stage; /* NULL where there is none */
 };
+
+static int64_t a_elements(const struct native *p)
+{
+    return p->packs_a ? p->rows * p->pitch : 0;
+}
 
 static struct share share_get(const struct native *p, int rank)
 {
     struct share s;
     dlb_grid_share(&p->grid, rank, p->p.m, p->panels, s.rows, s.panels);
-    s.a = p->packs_a ? p->scratch + rank * p->rows * p->pitch : NULL;
+    float *scratch = p->scratch + rank * (a_elements(p) + p->stage);
+    s.a = p->packs_a ? scratch : NULL;
+    s.stage = p->stage ? scratch + a_elements(p) : NULL;
     return s;
 }
 
@@ -79,9 +88,10 @@ static int columns_of(const struct native *p, int64_t panel)
     return (int)dlb_min(p->nr, p->p.n - panel * p->nr);
 }
 
+/* Without a division: short panels are many. */
 static int vectors_of(const struct native *p, int64_t panel)
 {
-    return (int)dlb_div_up(columns_of(p, panel), p->tiles->lanes);
+    return panel < p->panels - 1 ? p->nv : p->last_nv;
 }
 
 static float *panel_at(const struct native *p, int64_t depth, int64_t panel)
@@ -117,7 +127,9 @@ static void clear(const struct native *p, int rank)
 {
     struct share s = share_get(p, rank);
     if (s.a)
-        memset(s.a, 0, sizeof(float) * (size_t)(p->rows * p->pitch));
+        memset(s.a, 0, sizeof(float) * (size_t)a_elements(p));
+    if (s.stage)
+        memset(s.stage, 0, sizeof(float) * (size_t)p->stage);
     if (rank != p->plan.threads - 1 || p->width == p->p.n)
         return;
     for (int64_t depth = 0; depth < p->depths; depth++)
@@ -192,14 +204,28 @@ static void invoke(struct caller *caller, dlb_brgemm_fn *kernel)
         call->fetch = NULL;
 }
 
+/* Results of a few panels on, where they are written and left: a short depth is over before
+ * they would come from memory. */
+static void fetch_c(const struct native *p, const float *c, int64_t rows)
+{
+    for (int64_t i = 0; i < rows; i++, c += p->p.n)
+        for (int64_t j = 0; j < p->nr; j += LINE)
+            __builtin_prefetch(c + PANELS_AHEAD * p->nr + j, 1);
+}
+
 /* A block of rows, some panels, one depth. */
-static void run_block(const struct native *p, struct caller *caller, const float *a,
-                      const int64_t *rows, const int64_t *panels, int64_t depth)
+static void run_block(const struct native *p, struct caller *caller,
+                      const struct share *s, const float *a, const int64_t *rows,
+                      const int64_t *panels, int64_t depth)
 {
     const int64_t height = rows[1] - rows[0];
-    const int tiles = (int)dlb_div_up(height, p->mr);
+    const int64_t tiles = dlb_div_up(height, p->mr), low = height / tiles,
+                  higher = height % tiles; /* so many tiles have one row more */
     const bool last = depth == p->depths - 1, adds = p->vector && !p->p.gradient;
     struct dlb_brgemm *call = &caller->call;
+    float *result = p->c + rows[0] * p->p.n + panels[0] * p->nr,
+          *to = s->stage ? s->stage : result;
+    call->ldc = s->stage ? p->stage_ld : p->p.n;
     call->k = depth_at(p, depth);
     call->flags = (depth ? DLB_BRGEMM_ACCUMULATE : 0) |
                   (last ? p->stream | (p->p.relu ? DLB_BRGEMM_RELU : 0) : 0);
@@ -210,14 +236,21 @@ static void run_block(const struct native *p, struct caller *caller, const float
         call->bias = adds ? p->vector + panel * p->nr : NULL;
         if (p->fetch)
             fetch_next(p, caller, depth, panel, panels);
-        for (int t = 0; t < tiles; t++) {
-            int64_t begin, end;
-            dlb_share(height, t, tiles, &begin, &end);
-            call->a = a + begin * call->lda;
-            call->c = p->c + (rows[0] + begin) * p->p.n + panel * p->nr;
-            invoke(caller, kernel[end - begin]);
+        int64_t row = 0;
+        for (int64_t t = 0; t < tiles; t++) {
+            const int64_t own = low + (t < higher);
+            call->a = a + row * call->lda;
+            call->c = to + row * call->ldc + (panel - panels[0]) * p->nr;
+            if (p->fetch_c)
+                fetch_c(p, call->c, own);
+            invoke(caller, kernel[own]);
+            row += own;
         }
     }
+    if (s->stage)
+        p->kernels->stream(s->stage, p->stage_ld, height,
+                           dlb_min(p->p.n, panels[1] * p->nr) - panels[0] * p->nr, result,
+                           p->p.n);
 }
 
 static void run_gemm(const struct native *p, const struct share *s)
@@ -237,10 +270,10 @@ static void run_gemm(const struct native *p, const struct share *s)
                 rows[1] += s->rows[0];
                 const float *a =
                     rows_of_a(p, s->a, depth, rows[0], rows[1], &caller.call.lda);
-                run_block(p, &caller, a, rows, panels, depth);
+                run_block(p, &caller, s, a, rows, panels, depth);
             }
     }
-    if (p->stream)
+    if (p->stream || p->stage)
         p->tiles->stream_fence();
 }
 
@@ -368,15 +401,20 @@ enum dlb_status dlb_linear_plan(const struct dlb_problem *problem,
     p->depths = dlb_div_up(p->p.k, p->kc);
     p->rows = tile[DLB_LINEAR_TILE_ROWS];
     p->panels = dlb_div_up(p->p.n, p->nr);
+    p->nv = p->nr / p->tiles->lanes;
+    p->last_nv = (int)dlb_div_up(columns_of(p, p->panels - 1), p->tiles->lanes);
     p->columns = dlb_div_up(tile[DLB_LINEAR_TILE_COLUMNS], p->nr);
     p->width = dlb_round_up(p->p.n, p->tiles->lanes);
     p->pitch = dlb_round_up(p->kc, LINE) + LINE;
     p->grid =
         dlb_grid_make(tile[DLB_LINEAR_TILE_SPLIT], target->threads, p->p.m, p->panels);
+    p->stage_ld = dlb_linear_stage_ld(candidate);
+    if (tile[DLB_LINEAR_TILE_STREAM] == DLB_LINEAR_STREAM_STAGED)
+        p->stage = p->rows * p->stage_ld;
+    p->fetch_c = !p->stream && !p->stage && p->kc <= DLB_LINEAR_SHORT_DEPTH;
     const size_t packed = sizeof(float) * (size_t)(p->p.k * p->width),
-                 scratch = p->packs_a ? sizeof(float) *
-                                            (size_t)(target->threads * p->rows * p->pitch)
-                                      : 0;
+                 scratch = sizeof(float) *
+                           (size_t)(target->threads * (a_elements(p) + p->stage));
     p->packed = dlb_alloc(packed);
     p->scratch = scratch ? dlb_alloc(scratch) : NULL;
     p->plan.workspace_bytes = packed + scratch;

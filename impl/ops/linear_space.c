@@ -13,7 +13,7 @@ const char *const dlb_linear_algorithms[DLB_LINEAR_ALGORITHMS] = {
 
 static const char *const places[] = {"in-place", "packed", NULL};
 static const char *const splits[] = {"rows", "columns", "2d", NULL};
-static const char *const streams[] = {"cached", "stream", NULL};
+static const char *const streams[] = {"cached", "stream", "staged", NULL};
 static const char *const prefetches[] = {"none", "panel", NULL};
 
 const struct dlb_tile_def dlb_linear_tiles[DLB_LINEAR_TILES] = {
@@ -95,7 +95,7 @@ static void emit_ways(struct visit *v, struct dlb_candidate *c)
     const int last = v->s->target->threads == 1 ? DLB_GRID_ROWS : DLB_GRID_2D;
     for (int a = DLB_LINEAR_A_IN_PLACE; a <= DLB_LINEAR_A_PACKED; a++)
         for (int split = DLB_GRID_ROWS; split <= last; split++)
-            for (int stream = DLB_LINEAR_STREAM_OFF; stream <= DLB_LINEAR_STREAM_ON;
+            for (int stream = DLB_LINEAR_STREAM_OFF; stream <= DLB_LINEAR_STREAM_STAGED;
                  stream++)
                 for (int prefetch = DLB_LINEAR_PREFETCH_NONE;
                      prefetch <= DLB_LINEAR_PREFETCH_PANEL; prefetch++) {
@@ -115,6 +115,14 @@ static int64_t within_l2(const struct visit *v, int64_t kc, int64_t one, int64_t
     return dlb_min(dlb_max(most / one, 1) * one, all);
 }
 
+/* Columns of mr rows of results that take most of L1; whole panels. */
+static int64_t within_l1(const struct visit *v, int64_t mr, int64_t nr, int64_t all)
+{
+    int64_t most =
+        (int64_t)v->s->target->l1d_bytes * 3 / 4 / (mr * (int64_t)sizeof(float));
+    return dlb_min(dlb_max(most / nr, 1) * nr, all);
+}
+
 static void emit_blocks(struct visit *v, struct dlb_candidate *c)
 {
     const struct dlb_linear_product *p = &v->s->p;
@@ -125,6 +133,8 @@ static void emit_blocks(struct visit *v, struct dlb_candidate *c)
     const int64_t blocks[][2] = {{within_l2(v, kc, mr, p->m), p->n},
                                  {p->m, p->n},
                                  {mr, within_l2(v, kc, nr, p->n)},
+                                 {mr, within_l1(v, mr, nr, p->n)},
+                                 {dlb_min(4 * mr, p->m), within_l1(v, mr, nr, p->n)},
                                  {mr, p->n}};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
         bool seen = false;
@@ -268,7 +278,7 @@ static const char *refuse_stores(const struct space *s, const struct dlb_candida
 {
     const int stream = c->tile[DLB_LINEAR_TILE_STREAM],
               prefetch = c->tile[DLB_LINEAR_TILE_PREFETCH];
-    if (stream == DLB_LINEAR_STREAM_ON) {
+    if (stream == DLB_LINEAR_STREAM_ON || stream == DLB_LINEAR_STREAM_STAGED) {
         if (s->target->isa == DLB_ISA_SCALAR || s->target->isa == DLB_ISA_NEON)
             return "no streaming stores on this instruction set";
         if (s->p.n % s->kernels->lanes)
@@ -280,6 +290,14 @@ static const char *refuse_stores(const struct space *s, const struct dlb_candida
             return "result fits the caches: no need to stream";
     } else if (stream != DLB_LINEAR_STREAM_OFF) {
         return "no such kind of store";
+    }
+    if (stream == DLB_LINEAR_STREAM_STAGED) {
+        if (s->p.k > DLB_LINEAR_SHORT_DEPTH)
+            return "the depth hides how results are stored";
+        if (sizeof(float) * (double)c->tile[DLB_LINEAR_TILE_ROWS] *
+                (double)dlb_linear_stage_ld(c) >
+            0.5 * (double)s->target->l2_bytes)
+            return "staged results exceed the second-level cache";
     }
     if (prefetch == DLB_LINEAR_PREFETCH_NONE)
         return NULL;
@@ -347,7 +365,8 @@ double dlb_linear_estimate(const struct dlb_problem *problem,
     const bool few = c->algorithm == DLB_LINEAR_STREAMS,
                packed = tile[DLB_LINEAR_TILE_A] == DLB_LINEAR_A_PACKED,
                fetch = tile[DLB_LINEAR_TILE_PREFETCH] == DLB_LINEAR_PREFETCH_PANEL,
-               stream = tile[DLB_LINEAR_TILE_STREAM] == DLB_LINEAR_STREAM_ON;
+               staged = tile[DLB_LINEAR_TILE_STREAM] == DLB_LINEAR_STREAM_STAGED,
+               stream = tile[DLB_LINEAR_TILE_STREAM] != DLB_LINEAR_STREAM_OFF;
     const struct dlb_grid grid = grid_of(&s, c);
     const double cycle_flops = 4.0 * lanes;
     const double cycle = rates->peak_gflops > 0
@@ -399,9 +418,14 @@ double dlb_linear_estimate(const struct dlb_problem *problem,
     if (!packed && s.p.k % 512 == 0 && own > 4)
         cycles *= 1.08;
 
-    const double c_time =
-        read_once(target, &b, c_own * (stream ? 1 : 2), all) * (stream ? 0.8 : 1) +
-        (depths - 1) * 2 * c_own / (c_own > 1e6 ? b.l3 : b.l2);
+    /* Of a short depth the results are most: tiles that write to many rows, or streams of
+     * several rows at once, keep memory from its pace. */
+    double scatter = 1;
+    if (s.p.k <= DLB_LINEAR_SHORT_DEPTH && c_all > (double)target->l2_bytes)
+        scatter = staged ? 0.8 : stream ? 1.5 : rows > 4 * mr ? 2 : 1;
+    const double c_time = scatter * read_once(target, &b, c_own * (stream ? 1 : 2), all) *
+                              (stream ? 0.8 : 1) +
+                          (depths - 1) * 2 * c_own / (c_own > 1e6 ? b.l3 : b.l2);
     const double compute = cycles * cycle, transport = far + near + c_time;
     return fmax(compute, transport) + (fetch ? 0.15 : 0.3) * fmin(compute, transport) +
            pack + (s.p.gradient ? rates->barrier_ns : 0) + 100;
