@@ -16,22 +16,25 @@ static const char *const problems[] = {
     "mb1ic1ih1kh1",                          /* sizes of 1 */
     "mb2ic7ih5iw9kh3kw2sh2sw3ph1pw1",        /* primes, below the vector */
     "mb1ic17ih8kh3sh2ph1",                   /* above it, asymmetric padding */
-    "mb3ic64ih6iw5kh2kw2sh2sw2",             /* input left unused */
-    "mb1ic133ih4kh4",                        /* global */
+    "mb2ic64ih6iw5kh2kw2sh2sw2",             /* input left unused */
+    "mb1ic69ih4kh4",                         /* global */
     "mb2ic40ih5kh3ph1",                      /* overlapping windows */
     "mb1ic16ih7iw6oh3ow2kh2kw3sh3sw4ph0pw1", /* strides beyond the kernel */
     "mb1ic9ih20kh17ph8sh5",                  /* more taps than a byte counts */
     "mb2ic16ih3kh5ph2",                      /* kernel larger than the input */
 };
-static const char *const kinds[] = {"alg-max", "alg-avg", "alg-avgp"};
 enum { PROBLEMS = sizeof problems / sizeof *problems };
 
+/* Every problem as a maximum, and as one kind of average. */
 static void candidates_agree(enum dlb_pass pass)
 {
-    for (int i = 0; i < PROBLEMS * 3; i++) {
-        char descriptor[128];
-        strcat(strcpy(descriptor, problems[i / 3]), kinds[i % 3]);
-        assert_true(dlb_check_native(&dlb_reference_pooling, descriptor, pass) > 0);
+    static const char *const kinds[] = {"alg-avg", "alg-avgp"};
+    for (int i = 0; i < PROBLEMS; i++) {
+        char average[128];
+        assert_true(dlb_check_native(&dlb_reference_pooling, problems[i], pass) > 0);
+        strcat(strcpy(average, problems[i]), kinds[i % 2]);
+        if (pass != DLB_FWD_TRAIN)
+            assert_true(dlb_check_native(&dlb_reference_pooling, average, pass) > 0);
     }
 }
 

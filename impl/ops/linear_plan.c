@@ -33,7 +33,7 @@ DLB_ISA_TABLE(struct dlb_linear_kernels, dlb_linear);
 
 const struct dlb_linear_kernels *dlb_linear_kernels(enum dlb_isa isa)
 {
-    return dlb_isa_usable(isa) ? dlb_linear_by_isa[isa] : NULL;
+    return dlb_linear_by_isa[isa];
 }
 
 enum { LINE = DLB_CACHE_LINE / sizeof(float), PANELS_AHEAD = 4 };
