@@ -255,9 +255,11 @@ static int backward_tensors(const struct dlb_rnn_shape *s, struct dlb_tensor *te
     return DLB_RNN_BWD_TENSORS;
 }
 
-/* Of rnn with relu, see ops/rnn.h: inputs are multiples of 2^-FINE, weights 1 and -1 over
- * 2^bits.  A sum over inputs then has about the mean 3/2 and at most the variance 1 in
- * units of its input; one state in two adds another one, three times in four as it is. */
+/* Of rnn with relu, see ops/rnn.h: inputs are whole numbers over 2^(FINE + SMALL), below
+ * 1/2, weights 1 and -1 over 2^bits.  A sum over inputs then has about the mean 3/2 and at
+ * most the variance 1 in units of its input.  Some states add those of units in front of
+ * them, three times in four as they are: nothing runs in a circle, through which states
+ * would grow from step to step. */
 static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t begin,
                  int64_t end, float *data)
 {
@@ -276,10 +278,10 @@ static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t beg
                second = (double)(hash & 0xffffff) * 0x1p-24;
         if (t == DLB_RNN_WEIGHTS_LAYER)
             data[i] = (float)(first < dense ? (second < plus ? 1 : -1) / scale : 0);
-        else if (t == DLB_RNN_WEIGHTS_ITER)
-            data[i] =
-                first * (double)s->dhc < 0.5 ? (second < 0.75 ? 1.0F : -1.0F) : 0.0F;
-        else
+        else if (t == DLB_RNN_WEIGHTS_ITER) {
+            bool linked = i / s->dhc % s->dhc < i % s->dhc && first * (double)s->dhc < 1;
+            data[i] = !linked ? 0.0F : second < 0.75 ? 1.0F : -1.0F;
+        } else
             data[i] = (float)(hash >> (63 - FINE)) / (1 << (FINE + SMALL));
     }
     return true;

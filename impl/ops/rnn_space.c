@@ -300,6 +300,24 @@ struct bandwidth {
     double l2, l3, memory;
 };
 
+static struct bandwidth bandwidth_of(const struct dlb_target *target,
+                                     const struct dlb_rates *rates)
+{
+    const double threads = target->threads;
+    return (struct bandwidth){
+        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 80,
+        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 40,
+        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 15,
+    };
+}
+
+/* Nanoseconds. */
+static double cycle_of(const struct dlb_target *target, const struct dlb_rates *rates)
+{
+    const double flops = 4.0 * dlb_isa_lanes(target->isa) * target->threads;
+    return rates->peak_gflops > 0 ? flops / rates->peak_gflops : 1.0 / 3;
+}
+
 /* Nanoseconds to run once through bytes that are read in turn, to and fro, while others
  * read what makes up all: what a level holds is met there again.  *far: the part of it
  * that is spent on the memory. */
@@ -333,14 +351,8 @@ static double back_estimate(const struct dlb_rnn_shape *s,
               mr_max = kernels->mr_max[nv];
     const struct dlb_rnn_grid grid =
         dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
-    const double threads = target->threads, cycle_flops = 4.0 * lanes;
-    const double cycle =
-        rates->peak_gflops > 0 ? cycle_flops * threads / rates->peak_gflops : 1.0 / 3;
-    const struct bandwidth b = {
-        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 80,
-        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 40,
-        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 15,
-    };
+    const double threads = target->threads, cycle = cycle_of(target, rates);
+    const struct bandwidth b = bandwidth_of(target, rates);
     const int64_t rows = rows_own(s, &grid), width = nv * lanes,
                   panels = dlb_div_up(s->dhc, width),
                   own = dlb_div_up(panels, grid.columns), k = s->gates * panels * width;
@@ -395,14 +407,8 @@ double dlb_rnn_estimate(const struct dlb_rnn_shape *s, const struct dlb_target *
     const int lanes = kernels->lanes, nv = tile[DLB_RNN_TILE_NR] / lanes;
     const struct dlb_rnn_grid grid =
         dlb_rnn_grid_make(s, tile[DLB_RNN_TILE_SPLIT], target->threads, lanes, nv);
-    const double threads = target->threads, cycle_flops = 4.0 * lanes;
-    const double cycle =
-        rates->peak_gflops > 0 ? cycle_flops * threads / rates->peak_gflops : 1.0 / 3;
-    const struct bandwidth b = {
-        rates->l2_gbs > 0 ? rates->l2_gbs / threads : 80,
-        rates->l3_gbs > 0 ? rates->l3_gbs / threads : 40,
-        rates->memory_gbs > 0 ? rates->memory_gbs / threads : 15,
-    };
+    const double threads = target->threads, cycle = cycle_of(target, rates);
+    const struct bandwidth b = bandwidth_of(target, rates);
     const int64_t rows = rows_own(s, &grid), together = dlb_rnn_blocks_together(s, nv),
                   blocks = dlb_div_up(dlb_rnn_blocks(s, lanes), together),
                   own = dlb_div_up(blocks, grid.columns) * together;
