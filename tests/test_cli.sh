@@ -9,6 +9,7 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 failures=0
 unset NO_COLOR OMP_NUM_THREADS
+export XDG_CACHE_HOME="$dir/cache"
 point='--op conv --shape mb1ic8ih8oc8kh3ph1'
 
 complain() {
@@ -83,6 +84,8 @@ refused "--sweep|'doctor'" doctor --sweep
 
 refused "'tune'|--replay FILE" tune
 refused "nowhere" tune --replay nowhere
+
+refused "--cache and --no-cache contradict" $point --cache tuning.csv --no-cache
 
 # --- operators, passes, instruction sets, thread sets
 refused "'cnov'|did you mean|conv" --op cnov

@@ -5,6 +5,7 @@
 #include "record/manifest.h"
 #include "record/rows.h"
 #include "record/run.h"
+#include "suite/descriptor.h"
 #include "wrong_plans.h"
 
 #include <setjmp.h>
@@ -555,6 +556,176 @@ static void a_wrong_onednn_is_judged_by_the_definition(void **state)
     remove_folder();
 }
 
+/* Cells of the native row of a run. */
+static void read_native(const char *run, char tuned_from[16], char tiles[256],
+                        char status[16])
+{
+    struct dlb_rows rows;
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", folder, run);
+    read_rows(path, &rows);
+    assert_true(rows.rows_n > 0);
+    const struct dlb_row *row = &rows.row[0];
+    snprintf(tuned_from, 16, "%s", dlb_row_get_text(row, DLB_COL_TUNED_FROM));
+    snprintf(tiles, 256, "%s", dlb_row_get_text(row, DLB_COL_TILES));
+    snprintf(status, 16, "%s", dlb_row_get_text(row, DLB_COL_STATUS));
+    dlb_rows_release(&rows);
+}
+
+#define CACHED                                                                           \
+    "--op conv --shape mb1ic8ih8oc8kh3ph1 --threads 1 --budget 1 --impl native "
+
+static void tuned_tiles_are_used_again(void **state)
+{
+    (void)state;
+    struct call call;
+    char from[16], tiles[256], status[16], tuned[256], words[700], command[700];
+    make_folder();
+    call_session(&call, CACHED "--sweep --cache %s/tuning.csv --out %s/sweep", folder,
+                 folder);
+    assert_int_equal(call.status, DLB_OK);
+    assert_null(strstr(call.screen, "tuning cache"));
+    release(&call);
+    read_native("sweep", from, tuned, status);
+    assert_string_equal(from, "search");
+    static const struct {
+        const char *option, *from;
+    } use[] = {{"", "cache"}, {"--no-cache", "default"}};
+    for (int i = 0; i < 2; i++) {
+        if (i)
+            snprintf(words, sizeof words, CACHED "--no-cache --out %s/use%d", folder, i);
+        else
+            snprintf(words, sizeof words, CACHED "--cache %s/tuning.csv --out %s/use%d",
+                     folder, folder, i);
+        call_with(&call, &dlb_op_conv, NULL, words);
+        assert_int_equal(call.status, DLB_OK);
+        assert_int_equal(!strstr(call.screen, "1 problem tuned here"), i);
+        release(&call);
+        snprintf(words, sizeof words, "use%d", i);
+        read_native(words, from, tiles, status);
+        assert_string_equal(from, use[i].from);
+        if (!i)
+            assert_string_equal(tiles, tuned);
+    }
+    /* Another machine's are not. */
+    snprintf(command, sizeof command, "sed 's/ cores / socks /' %s/tuning.csv >%s/other",
+             folder, folder);
+    assert_int_equal(system(command), 0);
+    call_session(&call, CACHED "--cache %s/other --out %s/other-run", folder, folder);
+    assert_int_equal(call.status, DLB_OK);
+    assert_non_null(strstr(call.screen, "ignored: 1 of another machine"));
+    release(&call);
+    read_native("other-run", from, tiles, status);
+    assert_string_equal(from, "default");
+    remove_folder();
+}
+
+/* What is wrong with one candidate only. */
+static char poisoned_tiles[DLB_SHAPE_MAX];
+
+static enum dlb_status plan_poisoned(const struct dlb_problem *problem,
+                                     const struct dlb_target *target,
+                                     const struct dlb_candidate *candidate,
+                                     struct dlb_plan **plan, struct dlb_error *error)
+{
+    char tiles[DLB_SHAPE_MAX];
+    dlb_candidate_format(&dlb_op_conv, candidate, tiles);
+    return strcmp(tiles, poisoned_tiles)
+               ? dlb_op_conv.plan(problem, target, candidate, plan, error)
+               : dlb_wrong_plans[0].plan(problem, target, candidate, plan, error);
+}
+
+static void a_winner_that_is_wrong_now_is_dropped_and_tuned_anew(void **state)
+{
+    (void)state;
+    struct call call;
+    struct dlb_op op = dlb_op_conv;
+    char from[16], tiles[256], status[16], words[700];
+    make_folder();
+    call_session(&call, CACHED "--sweep --cache %s/tuning.csv --out %s/sweep", folder,
+                 folder);
+    assert_int_equal(call.status, DLB_OK);
+    release(&call);
+    read_native("sweep", from, poisoned_tiles, status);
+    op.plan = plan_poisoned;
+    snprintf(words, sizeof words, CACHED "--cache %s/tuning.csv --out %s/poisoned",
+             folder, folder);
+    call_with(&call, &op, NULL, words);
+    assert_int_equal(call.status, DLB_OK);
+    assert_int_equal(call.exit_status, DLB_EXIT_MISMATCH);
+    release(&call);
+    read_native("poisoned", from, tiles, status);
+    assert_string_equal(from, "search");
+    assert_string_not_equal(tiles, poisoned_tiles);
+    assert_string_not_equal(status, "mismatch");
+    /* The new winner is known, and the wrong one is not tried again. */
+    snprintf(words, sizeof words, CACHED "--cache %s/tuning.csv --out %s/after", folder,
+             folder);
+    call_with(&call, &op, NULL, words);
+    assert_int_not_equal(call.exit_status, DLB_EXIT_MISMATCH);
+    release(&call);
+    read_native("after", from, tiles, status);
+    assert_string_equal(from, "cache");
+    assert_string_not_equal(tiles, poisoned_tiles);
+    remove_folder();
+}
+
+static void a_stale_entry_is_raced_again(void **state)
+{
+    (void)state;
+    struct call call;
+    char from[16], tiles[256], status[16], command[700];
+    make_folder();
+    call_session(&call, CACHED "--sweep --cache %s/tuning.csv --out %s/sweep", folder,
+                 folder);
+    release(&call);
+    snprintf(command, sizeof command,
+             "sed -i 's/,Linux [^,]*,/,Linux 0.1,/' %s/tuning.csv", folder);
+    assert_int_equal(system(command), 0);
+    for (int again = 0; again < 2; again++) {
+        call_session(&call, CACHED "--cache %s/tuning.csv --out %s/run%d", folder, folder,
+                     again);
+        assert_int_equal(call.status, DLB_OK);
+        assert_int_equal(!!strstr(call.screen, "candidates verified and timed"), !again);
+        release(&call);
+        snprintf(command, sizeof command, "run%d", again);
+        read_native(command, from, tiles, status);
+        assert_string_equal(from, "cache");
+    }
+    remove_folder();
+}
+
+static void a_cache_file_must_be_one(void **state)
+{
+    (void)state;
+    struct call call;
+    make_folder();
+    call_session(&call, CACHED "--cache %s/configs/smoke.csv --out %s/run",
+                 DLBENCH_SOURCE_DIR, folder);
+    assert_int_equal(call.status, DLB_INVALID);
+    assert_int_equal(call.exit_status, DLB_EXIT_USAGE);
+    assert_non_null(strstr(call.error.text, "smoke.csv"));
+    release(&call);
+    remove_folder();
+}
+
+/* The user's own tuning cache is neither read nor written by the tests. */
+static char home[] = "/tmp/dlbench-home-XXXXXX";
+
+static int leave_home(void **state)
+{
+    (void)state;
+    return !mkdtemp(home) || setenv("XDG_CACHE_HOME", home, 1);
+}
+
+static int remove_home(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", home);
+    return system(command);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -572,6 +743,10 @@ int main(void)
         cmocka_unit_test(a_finished_run_is_shown_again_and_left_as_it_is),
         cmocka_unit_test(what_has_the_same_to_say_is_said_once),
         cmocka_unit_test(a_wrong_onednn_is_judged_by_the_definition),
+        cmocka_unit_test(tuned_tiles_are_used_again),
+        cmocka_unit_test(a_winner_that_is_wrong_now_is_dropped_and_tuned_anew),
+        cmocka_unit_test(a_stale_entry_is_raced_again),
+        cmocka_unit_test(a_cache_file_must_be_one),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, leave_home, remove_home);
 }
