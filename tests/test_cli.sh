@@ -209,6 +209,11 @@ done
 refused "run" $point --threads 1 --out run
 fine $point --threads 1 --check --out checked --quiet
 
+# --- the space of a problem
+fine list tiles --op conv --shape mb1ic8ih8oc8kh3ph1 --threads 1
+grep -q 'points are legal' stdout || complain 'no search space'
+refused "'xx'" list tiles --op conv --shape mb1ic8ih8oc8xx3
+
 # --- recorded searches, again and again the same
 fine tune --replay "$1/results/sample"
 grep -q 'searches replayed: above the best recorded by' stdout || complain 'no replay'
