@@ -136,8 +136,7 @@ static void every_column_is_printed(void **state)
         for (const char *at = text; *at; at++)
             lines += *at == '\n';
         /* heading, space between; markdown: blank line, head and rule of the table */
-        assert_int_equal(lines,
-                         columns + tables * (markdown ? 4 : 1) + tables - 1);
+        assert_int_equal(lines, columns + tables * (markdown ? 4 : 1) + tables - 1);
         if (markdown)
             assert_non_null(strstr(text, "\n| schema_version | int | version of"));
         else
