@@ -4,7 +4,7 @@
 #
 # An operator's sources are the files of its family (conv.h, conv_*.c, …), whatever these
 # include from core/ and ops/, with the sources that belong to each header, and the flags
-# in CMakeLists.txt.
+# in CMakeLists.txt.  An operator is known by the name in dlb_op_<name>.
 
 cmake_policy(VERSION 3.20)
 

@@ -164,9 +164,20 @@ static const struct {
     {"columns", list_columns}, {"columns-markdown", list_columns_markdown},
 };
 
+static int list_space(const struct dlb_options *options)
+{
+    struct dlb_error error = {0};
+    struct dlb_session_io io = {
+        .out = stdout, .operators = dlb_operators, .operators_n = dlb_operators_n};
+    return dlb_session_tiles(options, &io, &error) ? fail(&error, DLB_EXIT_USAGE)
+                                                   : DLB_EXIT_OK;
+}
+
 static int list(const struct dlb_options *options)
 {
     const char *what = options->words_n ? options->words[0] : "ops";
+    if (options->shapes_n || options->suite)
+        return list_space(options);
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         if (strcmp(lists[i].what, what))
             continue;

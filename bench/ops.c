@@ -21,7 +21,7 @@ const struct dlb_operator dlb_operators[] = {
     {&dlb_op_rnn, &dlb_reference_rnn, "deepbench_rnn.csv"},
     {&dlb_op_attention, &dlb_reference_attention, "attention.csv"},
     {&dlb_op_batchnorm, &dlb_reference_batchnorm, "resnet50_batchnorm.csv"},
-    {&dlb_op_xent, &dlb_reference_xent, "softmax_xent.csv"},
+    {&dlb_op_softmax_xent, &dlb_reference_xent, "softmax_xent.csv"},
     {&dlb_op_linear, &dlb_reference_linear, "linear.csv"},
     {&dlb_op_pooling, &dlb_reference_pooling, "pooling.csv"},
     {&dlb_op_sgd, &dlb_reference_sgd, "sgd.csv"},

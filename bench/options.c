@@ -57,16 +57,16 @@ static const struct option table[] = {
     {"What to run", "op", "NAME,...", "operators, or all", TEXT, AT(op), BENCH | LIST,
      true, NULL},
     {NULL, "pass", "PASS", "fwd (default), fwd_train, bwd_data, bwd_weights, bwd or all",
-     WORD, AT(pass), BENCH, true, passes},
+     WORD, AT(pass), BENCH | LIST, true, passes},
     {NULL, "suite", "FILE",
      "CSV of problems with the header op,name,count,shape;\nwithout it and --shape: the "
      "operator's suite in configs/",
-     TEXT, AT(suite), BENCH, true, NULL},
+     TEXT, AT(suite), BENCH | LIST, true, NULL},
     {NULL, "shape", "DESC",
      "one problem, as mb1ic64ih56oc64kh3ph1 (syntax of oneDNN's\nbenchdnn); may repeat",
-     SHAPE, AT(shapes), BENCH, true, NULL},
+     SHAPE, AT(shapes), BENCH | LIST, true, NULL},
     {NULL, "mb", "LIST", "minibatches to run every problem with, as 1,16", TEXT, AT(mb),
-     BENCH, true, NULL},
+     BENCH | LIST, true, NULL},
     {NULL, "sweep", NULL, "tune the tiles and sweep the thread sets", FLAG, AT(sweep),
      BENCH, true, NULL},
     {NULL, "candidate", "TEXT",
@@ -80,15 +80,15 @@ static const struct option table[] = {
     {"How to run it", "threads", "LIST",
      "counts and names of thread sets, as 1,2,cores,smt;\ndefault: 1, 2, 4, ... and all "
      "usable cores",
-     TEXT, AT(threads), BENCH | DOCTOR, true, NULL},
+     TEXT, AT(threads), BENCH | DOCTOR | LIST, true, NULL},
     {NULL, "impl", "LIST", "of native, onednn, naive; default: native,onednn in pairs",
      WORDS, AT(impl), BENCH, true, impls},
     {NULL, "isa", "NAME", "cap the instruction set; dlbench list isa names them", TEXT,
-     AT(isa), BENCH | DOCTOR, true, NULL},
+     AT(isa), BENCH | DOCTOR | LIST, true, NULL},
     {NULL, "accuracy", "CLASS",
      "exact (default), or winograd: reduced-accuracy algorithms\nare admitted on both "
      "sides",
-     WORD, AT(accuracy), BENCH, true, accuracies},
+     WORD, AT(accuracy), BENCH | LIST, true, accuracies},
     {NULL, "cache-state", "STATE", "hot (default) or cold", WORD, AT(cache_state), BENCH,
      true, cache_states},
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
@@ -99,9 +99,9 @@ static const struct option table[] = {
      "another machine, hwloc XML or \"pack:2 core:8 pu:2\"; with\n--dry-run or the "
      "command "
      "topology",
-     TEXT, AT(topology), BENCH | TOPOLOGY, true, NULL},
+     TEXT, AT(topology), BENCH | TOPOLOGY | LIST, true, NULL},
     {NULL, "oversubscribe", NULL, "allow more threads than usable CPUs", FLAG,
-     AT(oversubscribe), BENCH | DOCTOR, false, NULL},
+     AT(oversubscribe), BENCH | DOCTOR | LIST, false, NULL},
     {"What to check", "check", NULL, "verify only, time nothing", FLAG, AT(check), BENCH,
      true, NULL},
     {NULL, "check-determinism", NULL, "prove that two runs are bitwise equal", FLAG,
@@ -152,7 +152,9 @@ static const struct command {
      DLB_COMMAND_DOCTOR, NULL, 0},
     {"topology", "", "the machine as seen, and its thread sets", DLB_COMMAND_TOPOLOGY,
      NULL, 0},
-    {"list", " [TOPIC]", "ops, suites, tiles, isa, columns or columns-markdown",
+    {"list", " [TOPIC]",
+     "ops, suites, tiles, isa, columns or columns-markdown;\n"
+     "list tiles --op conv --shape DESC: a problem's search space",
      DLB_COMMAND_LIST, topics, 0},
     {"compare", " BASE NEW...",
      "is NEW slower than BASE?  Runs are folders or results.csv\nfiles; several NEW are "
@@ -420,6 +422,16 @@ static bool is_given(const bool *given, const char *name)
     return given[option_find(name, strlen(name))];
 }
 
+/* The first given option that asks 'list' for the space of a problem; NULL: none. */
+static const char *options_of_space(const bool *given)
+{
+    for (int i = 0; i < OPTIONS; i++)
+        if (given[i] && table[i].commands & BENCH && table[i].commands != (unsigned)ALL &&
+            strcmp(table[i].name, "op"))
+            return table[i].name;
+    return NULL;
+}
+
 static enum dlb_status misplaced_option(const struct option *option,
                                         const struct command *command,
                                         struct dlb_error *error)
@@ -465,7 +477,14 @@ static enum dlb_status check_together(const bool *given,
         return dlb_fail(error, DLB_INVALID,
                         "'tune' needs what to do: --replay FILE searches again on the "
                         "recorded times of a trials.csv.");
-    if (options->command != DLB_COMMAND_BENCH)
+    if (options->command == DLB_COMMAND_LIST && options_of_space(given) &&
+        (!options->words_n || strcmp(options->words[0], "tiles") ||
+         !(options->shapes_n || options->suite)))
+        return dlb_fail(error, DLB_INVALID,
+                        "'list' takes --%s only for the space of a problem; write "
+                        "'dlbench list tiles --op conv --shape ...'.",
+                        options_of_space(given));
+    if (options->command != DLB_COMMAND_BENCH && options->command != DLB_COMMAND_LIST)
         return DLB_OK;
     const char *needs_op = options->shapes_n    ? "shape"
                            : options->candidate ? "candidate"
@@ -474,7 +493,7 @@ static enum dlb_status check_together(const bool *given,
         (!options->op || strchr(options->op, ',') || !strcmp(options->op, "all")))
         return dlb_fail(error, DLB_INVALID,
                         "--%s belongs to one operator; name it, as --op conv.", needs_op);
-    if (options->topology && !options->dry_run)
+    if (options->topology && !options->dry_run && options->command == DLB_COMMAND_BENCH)
         return dlb_fail(
             error, DLB_INVALID,
             "--topology describes another machine, and nothing is timed on it; "

@@ -114,7 +114,7 @@ static enum dlb_status xent_naive(const struct dlb_problem *problem, int threads
 }
 
 const struct dlb_reference dlb_reference_xent = {
-    .op = &dlb_op_xent,
+    .op = &dlb_op_softmax_xent,
     .slices = xent_slices,
     .define = xent_define,
     .bound = xent_bound,

@@ -230,6 +230,11 @@ for pass in bwd_data bwd_weights; do
     grep -q ",$pass," halves/results.csv || complain "--pass bwd did not run $pass"
 done
 
+# --- the space of a problem
+fine list tiles --op conv --shape mb1ic8ih8oc8kh3ph1 --threads 1
+grep -q 'points are legal' stdout || complain 'no search space'
+refused "'xx'" list tiles --op conv --shape mb1ic8ih8oc8xx3
+
 # --- recorded searches, again and again the same
 fine tune --replay "$1/results/sample"
 grep -q 'searches replayed: above the best recorded by' stdout || complain 'no replay'

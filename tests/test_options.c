@@ -147,6 +147,12 @@ static void test_commands(void **state)
     refuse("doctor now", "'now'|remove");
     refuse("doctor --sweep", "--sweep|'doctor'");
     refuse("list --sweep", "--sweep|'list'");
+    accept("list tiles --op conv --shape ic3 --threads 2");
+    assert_int_equal(options.shapes_n, 1);
+    refuse("list --shape ic3", "--shape|list tiles");
+    refuse("list ops --op conv --shape ic3", "--shape|list tiles");
+    refuse("list tiles --op conv --threads 2", "--threads|list tiles");
+    refuse("list tiles --shape ic3", "--shape|one operator");
     accept("tune --replay trials.csv --budget 2");
     assert_int_equal(options.command, DLB_COMMAND_TUNE);
     assert_string_equal(options.replay, "trials.csv");

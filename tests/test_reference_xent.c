@@ -23,7 +23,7 @@ static void define(const char *loss, enum dlb_pass pass, float label, float diff
 {
     char descriptor[32] = "mb2ic3loss-";
     strcat(descriptor, loss);
-    struct dlb_problem problem = dlb_check_problem(&dlb_op_xent, descriptor, pass);
+    struct dlb_problem problem = dlb_check_problem(&dlb_op_softmax_xent, descriptor, pass);
     float logits[6] = {0, logf(2), logf(5), 1, 1, 1}, labels[2] = {2, label};
     void *tensor[DLB_XENT_TENSORS] = {logits, labels, &diff};
     double *value[DLB_XENT_TENSORS] = {NULL, NULL, first, second};
@@ -95,7 +95,7 @@ static void onednn_knows_what_is_no_class(void **state)
     (void)state;
     for (int pass = DLB_FWD; pass <= DLB_BWD; pass += DLB_BWD - DLB_FWD) {
         struct dlb_problem problem =
-            dlb_check_problem(&dlb_op_xent, "mb2ic3", (enum dlb_pass)pass);
+            dlb_check_problem(&dlb_op_softmax_xent, "mb2ic3", (enum dlb_pass)pass);
         float logits[6] = {1, 2, 3, 4, 5, 6}, labels[2] = {2, 3}, diff = 1, got[6] = {0};
         void *tensor[DLB_XENT_TENSORS] = {logits, labels, &diff, got};
         struct dlb_plan *plan = NULL;

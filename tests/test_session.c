@@ -709,6 +709,53 @@ static void a_cache_file_must_be_one(void **state)
     remove_folder();
 }
 
+static void the_space_of_a_problem_adds_up(void **state)
+{
+    (void)state;
+    static const char *const asked[] = {
+        "list tiles --op conv --shape mb1ic64ih14oc64kh3ph1 --threads 1",
+        "list tiles --op conv --shape mb1ic64ih14oc64kh3ph1 --threads 8 --topology "
+        "pack:2+core:4+pu:1"};
+    struct dlb_operator table = {&dlb_op_conv, &dlb_reference_conv, "smoke.csv"};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        struct call call = {0};
+        struct dlb_options options;
+        size_t size;
+        int legal, raw, sum = 0, shown = 0;
+        snprintf(call.words, sizeof call.words, "dlbench %s", asked[i]);
+        for (char *word = strtok(call.words, " "); word; word = strtok(NULL, " ")) {
+            call.argv[call.argc++] = word;
+            for (char *at = word; (at = strchr(at, '+')); at++)
+                *at = ' ';
+        }
+        FILE *out = open_memstream(&call.screen, &size);
+        struct dlb_session_io io = {.out = out, .operators = &table, .operators_n = 1};
+        call.status = dlb_options_parse(call.argc, call.argv, &options, &call.error) ||
+                      dlb_session_tiles(&options, &io, &call.error);
+        fclose(out);
+        if (call.status)
+            fail_msg("%s", call.error.text);
+        const char *counts = strstr(call.screen, ": ");
+        assert_non_null(counts);
+        assert_int_equal(sscanf(counts, ": %d of %d points", &legal, &raw), 2);
+        assert_true(legal > 0 && legal < raw);
+        const char *order = strstr(call.screen, "  tried in this order");
+        assert_non_null(order);
+        assert_non_null(strstr(order, "(the default)"));
+        for (const char *line = call.screen; line; line = strchr(line, '\n')) {
+            int number;
+            line += *line == '\n';
+            if (sscanf(line, "  %d", &number) != 1)
+                continue;
+            sum += line < order ? number : 0;
+            shown += line > order;
+        }
+        assert_int_equal(legal + sum, raw);
+        assert_int_equal(shown, legal < 12 ? legal : 12);
+        release(&call);
+    }
+}
+
 /* The user's own tuning cache is neither read nor written by the tests. */
 static char home[] = "/tmp/dlbench-home-XXXXXX";
 
@@ -747,6 +794,7 @@ int main(void)
         cmocka_unit_test(a_winner_that_is_wrong_now_is_dropped_and_tuned_anew),
         cmocka_unit_test(a_stale_entry_is_raced_again),
         cmocka_unit_test(a_cache_file_must_be_one),
+        cmocka_unit_test(the_space_of_a_problem_adds_up),
     };
     return cmocka_run_group_tests(tests, leave_home, remove_home);
 }

@@ -25,7 +25,7 @@ static void test_all_candidates_equal_the_definition(void **state)
     int candidates = 0;
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
         for (int pass = DLB_FWD; pass <= DLB_BWD; pass++)
-            if (dlb_op_xent.passes & 1u << pass)
+            if (dlb_op_softmax_xent.passes & 1u << pass)
                 candidates += dlb_check_native(&dlb_reference_xent, problems[i],
                                                (enum dlb_pass)pass);
     print_message("%d candidates\n", candidates);
@@ -34,8 +34,8 @@ static void test_all_candidates_equal_the_definition(void **state)
 static void test_illegal_candidates_are_refused(void **state)
 {
     (void)state;
-    dlb_check_refusals(&dlb_op_xent, "mb2ic1000", DLB_FWD);
-    dlb_check_refusals(&dlb_op_xent, "mb2ic1000", DLB_BWD);
+    dlb_check_refusals(&dlb_op_softmax_xent, "mb2ic1000", DLB_FWD);
+    dlb_check_refusals(&dlb_op_softmax_xent, "mb2ic1000", DLB_BWD);
 }
 
 /* Operands of a problem, with the definition's results. */
@@ -48,8 +48,8 @@ struct case_of {
 
 static void case_make(struct case_of *c, const char *descriptor, enum dlb_pass pass)
 {
-    c->problem = dlb_check_problem(&dlb_op_xent, descriptor, pass);
-    dlb_op_xent.tensors(&c->problem, c->tensor);
+    c->problem = dlb_check_problem(&dlb_op_softmax_xent, descriptor, pass);
+    dlb_op_softmax_xent.tensors(&c->problem, c->tensor);
     for (int t = 0; t < DLB_XENT_TENSORS; t++) {
         int64_t n = dlb_tensor_elements(&c->tensor[t]);
         c->pointer[t] = dlb_alloc((size_t)n * sizeof(float) + 1);
@@ -90,7 +90,7 @@ static void compare(void *context, struct dlb_plan *plan, const char *what)
 static void check(struct case_of *c)
 {
     dlb_check_define(&dlb_reference_xent, &c->problem, c->pointer, c->value);
-    dlb_check_each(&dlb_op_xent, &c->problem, compare, c);
+    dlb_check_each(&dlb_op_softmax_xent, &c->problem, compare, c);
 }
 
 /* Row 1 of three gets what is in the table, at its label (class 1) and elsewhere. */

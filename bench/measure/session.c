@@ -453,6 +453,19 @@ static enum dlb_status recall(struct dlb_session *session, struct dlb_options *r
     return DLB_OK;
 }
 
+void dlb_session_release(struct dlb_session *session)
+{
+    for (int i = 0; i < session->rows; i++)
+        dlb_row_release(&session->row[i]);
+    free(session->row);
+    free(session->twin);
+    dlb_cache_close(session->cache);
+    dlb_run_close(session->run);
+    dlb_suite_release(&session->suite);
+    free(session->station);
+    dlb_topology_release(session->topology);
+}
+
 enum dlb_status dlb_session_run(const struct dlb_options *options,
                                 const struct dlb_session_io *io, int *exit_status,
                                 struct dlb_error *error)
@@ -469,15 +482,7 @@ enum dlb_status dlb_session_run(const struct dlb_options *options,
         status = recall(&session, &recalled, &command, error);
     if (!status)
         status = run(&session, exit_status, error);
-    for (int i = 0; i < session.rows; i++)
-        dlb_row_release(&session.row[i]);
-    free(session.row);
-    free(session.twin);
-    dlb_cache_close(session.cache);
-    dlb_run_close(session.run);
-    dlb_suite_release(&session.suite);
-    free(session.station);
-    dlb_topology_release(session.topology);
+    dlb_session_release(&session);
     dlb_manifest_command_release(&command);
     return status;
 }

@@ -35,4 +35,10 @@ enum dlb_status dlb_session_run(const struct dlb_options *options,
                                 const struct dlb_session_io *io, int *exit_status,
                                 struct dlb_error *error);
 
+/* "dlbench list tiles --shape ...": the search space of each problem on each thread set,
+ * what of it is tried, and what was refused, counted by reason.  Nothing is timed. */
+enum dlb_status dlb_session_tiles(const struct dlb_options *options,
+                                  const struct dlb_session_io *io,
+                                  struct dlb_error *error);
+
 #endif

@@ -61,6 +61,10 @@ struct dlb_session {
  * input. */
 enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_error *error);
 
+/* What prepare and the run filled; safe on a session of which only that was set which the
+ * caller brings. */
+void dlb_session_release(struct dlb_session *session);
+
 /* True once Ctrl-C was pressed. */
 bool dlb_session_stopped(const struct dlb_session *session);
 

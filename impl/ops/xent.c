@@ -65,7 +65,7 @@ void dlb_xent_shape_get(const struct dlb_problem *problem, struct dlb_xent_shape
 static enum dlb_status xent_complete(struct dlb_problem *problem, struct dlb_error *error)
 {
     int64_t *d = problem->dim;
-    enum dlb_status status = dlb_op_check_ranges(&dlb_op_xent, problem, error);
+    enum dlb_status status = dlb_op_check_ranges(&dlb_op_softmax_xent, problem, error);
     if (status)
         return status;
     if (d[DLB_XENT_IC] == UNSET)
@@ -74,7 +74,7 @@ static enum dlb_status xent_complete(struct dlb_problem *problem, struct dlb_err
     for (int i = 0; i < DLB_XENT_DIMS; i++)
         if (d[i] == UNSET)
             d[i] = dims[i].fallback;
-    return dlb_op_check_elements(&dlb_op_xent, problem, error);
+    return dlb_op_check_elements(&dlb_op_softmax_xent, problem, error);
 }
 
 static bool xent_dim_needed(const struct dlb_problem *problem, int dim)
@@ -91,7 +91,7 @@ static double xent_flops(const struct dlb_problem *problem)
 
 static double xent_bytes(const struct dlb_problem *problem)
 {
-    return dlb_op_tensor_bytes(&dlb_op_xent, problem);
+    return dlb_op_tensor_bytes(&dlb_op_softmax_xent, problem);
 }
 
 static int xent_tensors(const struct dlb_problem *problem, struct dlb_tensor *tensor)
@@ -183,7 +183,7 @@ static void xent_fallback(const struct dlb_problem *problem,
                           const struct dlb_target *target,
                           struct dlb_candidate *candidate)
 {
-    dlb_op_fallback(&dlb_op_xent, problem, target, candidate);
+    dlb_op_fallback(&dlb_op_softmax_xent, problem, target, candidate);
 }
 
 static double xent_estimate(const struct dlb_problem *problem,
@@ -414,7 +414,7 @@ static enum dlb_status xent_plan_make(const struct dlb_problem *problem,
     return DLB_OK;
 }
 
-const struct dlb_op dlb_op_xent = {
+const struct dlb_op dlb_op_softmax_xent = {
     .name = "softmax_xent",
     .summary = "softmax cross-entropy: the loss of rows of logits and their labels",
     .dims = dims,

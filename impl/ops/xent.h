@@ -48,7 +48,7 @@ enum dlb_xent_tensor {
     DLB_XENT_DIFF_LOGITS
 };
 
-extern const struct dlb_op dlb_op_xent;
+extern const struct dlb_op dlb_op_softmax_xent;
 
 struct dlb_xent_shape {
     int64_t mb, ic;
