@@ -140,52 +140,58 @@ DLB_INLINE void random_floats(uint64_t key, int64_t begin, float *to)
     memcpy(to, bits, sizeof bits);
 }
 
-DLB_INLINE vec kept_of(vec x, uint64_t word, int i, vec c)
+/* Elements from i on of the call's last block, by the bits of word. */
+DLB_INLINE void drop_rest(const struct dlb_elementwise_call *call, int64_t i,
+                          uint64_t word)
 {
-    return v_keep(v_mul(c, x), (unsigned)(word >> i));
-}
-
-/* One block from element i of the call on, or the rest of it. */
-DLB_INLINE void drop_block(const struct dlb_elementwise_call *call, int64_t i,
-                           uint64_t word, bool stream)
-{
-    const float *x = call->x + i;
-    float *y = call->y + i;
     vec c = v_set1(call->constant);
-    if (call->n - i >= BLOCK) {
-        DLB_UNROLL
-        for (int k = 0; k < BLOCK; k += VLEN)
-            put(y + k, kept_of(v_loadu(x + k), word, k, c), stream);
-        return;
-    }
     int n = (int)(call->n - i);
     for (int k = 0; k < n; k += VLEN) {
         int rest = n - k < VLEN ? n - k : VLEN;
-        v_store_n(y + k, kept_of(v_load_n(x + k, rest), word, k, c), rest);
+        vec y = v_mul(c, v_load_n(call->x + i + k, rest));
+        v_store_n(call->y + i + k, v_keep(y, (unsigned)(word >> k)), rest);
     }
 }
 
 DLB_INLINE void dropout(const struct dlb_elementwise_call *call, bool stream)
 {
     /* A step below the threshold: differences are > 0 from there on. */
-    const vec limit =
-        v_set1(call->threshold ? 1 + (float)(call->threshold - 1) * 0x1p-23f : 0);
+    const vec c = v_set1(call->constant),
+              limit = v_set1(call->threshold ? 1 + (float)(call->threshold - 1) * 0x1p-23f
+                                             : 0);
     for (int64_t i = 0; i < call->n; i += BLOCK) {
-        float random[BLOCK];
+        const float *x = call->x + i;
+        float *y = call->y + i, random[BLOCK];
+        bool whole = call->n - i >= BLOCK;
         uint64_t word = 0;
         random_floats(call->key, call->begin + i, random);
         DLB_UNROLL
-        for (int k = 0; k < BLOCK; k += VLEN)
-            word |= (uint64_t)v_positive(v_sub(v_loadu(random + k), limit)) << k;
+        for (int k = 0; k < BLOCK; k += VLEN) {
+            vec above = v_sub(v_loadu(random + k), limit);
+            word |= (uint64_t)v_positive(above) << k;
+            if (whole)
+                put(y + k, v_keep_positive(above, v_mul(c, v_loadu(x + k))), stream);
+        }
         call->mask[i / BLOCK] = word;
-        drop_block(call, i, word, stream);
+        if (!whole)
+            drop_rest(call, i, word);
     }
 }
 
 DLB_INLINE void dropout_diff(const struct dlb_elementwise_call *call, bool stream)
 {
-    for (int64_t i = 0; i < call->n; i += BLOCK)
-        drop_block(call, i, call->mask[i / BLOCK], stream);
+    const vec c = v_set1(call->constant);
+    int64_t i = 0;
+    for (; i + BLOCK <= call->n; i += BLOCK) {
+        uint64_t word = call->mask[i / BLOCK];
+        DLB_UNROLL
+        for (int k = 0; k < BLOCK; k += VLEN)
+            put(call->y + i + k,
+                v_keep(v_mul(c, v_loadu(call->x + i + k)), (unsigned)(word >> k)),
+                stream);
+    }
+    if (i < call->n)
+        drop_rest(call, i, call->mask[i / BLOCK]);
 }
 
 /* The table of instances: (function, its enumerator, operands). */
