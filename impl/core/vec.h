@@ -985,6 +985,19 @@ DLB_INLINE void v_transpose(vec *row)
 }
 #endif
 
+/* The _n forms for n that may be known to be VLEN: then they are the plain ones. */
+DLB_INLINE vec v_load_lanes(const float *p, int n)
+{
+    return n == VLEN ? v_loadu(p) : v_load_n(p, n);
+}
+DLB_INLINE void v_store_lanes(float *p, vec a, int n)
+{
+    if (n == VLEN)
+        v_storeu(p, a);
+    else
+        v_store_n(p, a, n);
+}
+
 DLB_INLINE void v_prefetch(const void *p)
 {
     __builtin_prefetch(p, 0, 3);

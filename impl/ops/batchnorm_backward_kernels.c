@@ -31,19 +31,6 @@ enum {
     NARROW = 128 /* floats between rows that are worked on ROWS at a time */
 };
 
-DLB_INLINE vec load(const float *p, int lanes)
-{
-    return lanes == VLEN ? v_loadu(p) : v_load_n(p, lanes);
-}
-
-DLB_INLINE void store(float *p, vec a, int lanes)
-{
-    if (lanes == VLEN)
-        v_storeu(p, a);
-    else
-        v_store_n(p, a, lanes);
-}
-
 DLB_INLINE int lanes_at(int64_t c, int64_t channels)
 {
     return channels - c < VLEN ? (int)(channels - c) : VLEN;
@@ -70,7 +57,7 @@ DLB_INLINE struct constants constants_at(const struct dlb_batchnorm_diff *d, int
 DLB_INLINE vec load_dz(const struct dlb_batchnorm_diff *d, int64_t i, int64_t c,
                        int lanes, vec distance, struct constants k, bool relu)
 {
-    vec dz = load(d->diff + i * d->ld + c, lanes);
+    vec dz = v_load_lanes(d->diff + i * d->ld + c, lanes);
     return relu ? v_keep_positive(v_fma(distance, k.factor, k.beta), dz) : dz;
 }
 
@@ -81,7 +68,7 @@ DLB_INLINE void step_sums(const struct dlb_batchnorm_diff *d, int64_t c, int n, 
     vec sums[2] = {v_zero(), v_zero()}, products[2] = {v_zero(), v_zero()};
     DLB_UNROLL
     for (int i = 0; i < n; i++) {
-        vec distance = v_sub(load(d->src + i * d->ld + c, lanes), k.mean);
+        vec distance = v_sub(v_load_lanes(d->src + i * d->ld + c, lanes), k.mean);
         vec dz = load_dz(d, i, c, lanes, distance, k, relu);
         sums[i & 1] = v_add(sums[i & 1], dz);
         products[i & 1] = v_fma(distance, dz, products[i & 1]);
@@ -190,9 +177,9 @@ static void finish(const struct dlb_batchnorm_finish_backward *f)
         v_storeu(f->slope + c, v_mul(v_mul(part, gamma), inverse));
         v_storeu(f->offset + c, v_mul(part, beta));
         if (f->out_gamma)
-            store(f->out_gamma + c, gamma, lanes);
+            v_store_lanes(f->out_gamma + c, gamma, lanes);
         if (f->out_beta)
-            store(f->out_beta + c, beta, lanes);
+            v_store_lanes(f->out_beta + c, beta, lanes);
     }
 }
 
@@ -203,7 +190,7 @@ DLB_INLINE void differentiate_rows(const struct dlb_batchnorm_diff *d, int64_t c
     vec y[STEP];
     DLB_UNROLL
     for (int i = 0; i < n; i++) {
-        vec distance = v_sub(load(d->src + i * d->ld + c, lanes), k.mean);
+        vec distance = v_sub(v_load_lanes(d->src + i * d->ld + c, lanes), k.mean);
         y[i] = v_fma(load_dz(d, i, c, lanes, distance, k, relu), k.factor,
                      v_fma(distance, k.slope, k.offset));
     }
@@ -212,7 +199,7 @@ DLB_INLINE void differentiate_rows(const struct dlb_batchnorm_diff *d, int64_t c
         if (stream)
             v_stream(d->to + i * d->ld + c, y[i]);
         else
-            store(d->to + i * d->ld + c, y[i], lanes);
+            v_store_lanes(d->to + i * d->ld + c, y[i], lanes);
 }
 
 /* n rows of all channels; vectors are unrolled. */

@@ -37,19 +37,6 @@ enum {
 
 _Static_assert((STEP & (STEP - 1)) == 0, "division by a step is exact");
 
-DLB_INLINE vec load(const float *p, int lanes)
-{
-    return lanes == VLEN ? v_loadu(p) : v_load_n(p, lanes);
-}
-
-DLB_INLINE void store(float *p, vec a, int lanes)
-{
-    if (lanes == VLEN)
-        v_storeu(p, a);
-    else
-        v_store_n(p, a, lanes);
-}
-
 /* The lowest bits first. */
 DLB_INLINE void store_mask(uint8_t *p, unsigned bits)
 {
@@ -70,7 +57,7 @@ DLB_INLINE void step_moments(const float *src, int64_t ld, int n, int lanes, vec
     vec x[STEP], sum[STEP];
     DLB_UNROLL
     for (int i = 0; i < STEP; i++)
-        sum[i] = x[i] = i < n ? load(src + i * ld, lanes) : v_zero();
+        sum[i] = x[i] = i < n ? v_load_lanes(src + i * ld, lanes) : v_zero();
     DLB_UNROLL
     for (int half = n / 2; half > 0; half /= 2)
         DLB_UNROLL
@@ -219,7 +206,7 @@ DLB_INLINE vec moved(const float *running, vec now, int lanes)
 {
     return v_fma(
         now, v_set1((float)DLB_BATCHNORM_MOMENTUM),
-        v_mul(load(running, lanes), v_set1((float)(1 - DLB_BATCHNORM_MOMENTUM))));
+        v_mul(v_load_lanes(running, lanes), v_set1((float)(1 - DLB_BATCHNORM_MOMENTUM))));
 }
 
 static void finish(const struct dlb_batchnorm_finish *f)
@@ -231,15 +218,16 @@ static void finish(const struct dlb_batchnorm_finish *f)
         vec variance = v_div(m2, count);
         v_storeu(f->factor + c, factor_of(variance, v_loadu(f->gamma + c)));
         if (f->out_mean) {
-            store(f->out_mean + c, mean, lanes);
-            store(f->out_variance + c, variance, lanes);
+            v_store_lanes(f->out_mean + c, mean, lanes);
+            v_store_lanes(f->out_variance + c, variance, lanes);
         }
         if (!f->out_running_mean)
             continue;
         vec unbiased = f->count > 1 ? v_div(m2, others) : variance;
-        store(f->out_running_mean + c, moved(f->running_mean + c, mean, lanes), lanes);
-        store(f->out_running_variance + c,
-              moved(f->running_variance + c, unbiased, lanes), lanes);
+        v_store_lanes(f->out_running_mean + c, moved(f->running_mean + c, mean, lanes),
+                      lanes);
+        v_store_lanes(f->out_running_variance + c,
+                      moved(f->running_variance + c, unbiased, lanes), lanes);
     }
 }
 
@@ -252,7 +240,7 @@ DLB_INLINE void normalise_rows(struct dlb_batchnorm_normalise g, int64_t c, int 
     vec x[STEP];
     DLB_UNROLL
     for (int i = 0; i < n; i++)
-        x[i] = load(g.src + i * g.ld + c, lanes);
+        x[i] = v_load_lanes(g.src + i * g.ld + c, lanes);
     DLB_UNROLL
     for (int i = 0; i < n; i++) {
         x[i] = v_fma(v_sub(x[i], mean), factor, beta);
@@ -264,7 +252,7 @@ DLB_INLINE void normalise_rows(struct dlb_batchnorm_normalise g, int64_t c, int 
         if (stream)
             v_stream(g.dst + i * g.ld + c, x[i]);
         else
-            store(g.dst + i * g.ld + c, x[i], lanes);
+            v_store_lanes(g.dst + i * g.ld + c, x[i], lanes);
     DLB_UNROLL
     for (int i = 0; act == DLB_BATCHNORM_RELU_AND_MASK && i < n; i++)
         store_mask(g.mask + i * g.mask_ld + c / VLEN * MASK_BYTES, v_positive(x[i]));
