@@ -181,11 +181,14 @@ static int item_of(struct dlb_cases *cases, const struct dlb_case_key *key)
     return *slot = cases->items++;
 }
 
+enum { TEXTS = 17 };
+
 /* One file being read. */
 struct reading {
     struct dlb_cases *cases;
     int file;
-    int run; /* of the last row */
+    int run;                 /* of the last row */
+    const char *last[TEXTS]; /* the texts of the last row, most of which come again */
 };
 
 static enum dlb_status run_of(struct reading *reading, const char *id, int64_t line,
@@ -253,14 +256,14 @@ static const enum dlb_column wanted[] = {DLB_COL_RUN_ID,
 enum { WANTED = sizeof wanted / sizeof *wanted };
 
 /* Fills the texts, each from its column; false without memory. */
-static bool take_texts(struct dlb_case_texts *texts, const struct dlb_cell *cell,
+static bool take_texts(struct reading *reading, const struct dlb_cell *cell,
                        struct dlb_case_key *key, struct dlb_case_row *row,
                        const char **run_id)
 {
     const struct {
         enum dlb_column column;
         const char **text, *otherwise;
-    } take[] = {
+    } take[TEXTS] = {
         {DLB_COL_OP, &key->op, ""},
         {DLB_COL_PASS, &key->pass, ""},
         {DLB_COL_DTYPE, &key->dtype, ""},
@@ -279,9 +282,12 @@ static bool take_texts(struct dlb_case_texts *texts, const struct dlb_cell *cell
         {DLB_COL_ROOF_BOUND, &row->roof_bound, ""},
         {DLB_COL_RUN_ID, run_id, ""},
     };
-    for (size_t i = 0; i < sizeof take / sizeof *take; i++) {
+    for (int i = 0; i < TEXTS; i++) {
         const struct dlb_cell *from = &cell[take[i].column];
-        *take[i].text = share_text(texts, from->set ? from->text : take[i].otherwise);
+        const char *text = from->set ? from->text : take[i].otherwise;
+        if (!reading->last[i] || strcmp(reading->last[i], text))
+            reading->last[i] = share_text(reading->cases->texts, text);
+        *take[i].text = reading->last[i];
         if (!*take[i].text)
             return false;
     }
@@ -378,7 +384,7 @@ static enum dlb_status take_row(void *context, struct dlb_cell *cell,
                         " threads; a count from 1 on is expected.",
                         file, record->line, threads);
     key.threads = (int)threads;
-    if (!take_texts(cases->texts, cell, &key, &row, &run_id))
+    if (!take_texts(reading, cell, &key, &row, &run_id))
         return no_memory(error);
     take_numbers(cell, &row);
     if (row.median_ns <= 0 || row.ci_lo_ns <= 0)
@@ -441,7 +447,7 @@ enum dlb_status dlb_cases_add(struct dlb_cases *cases, const char *path, int sid
     struct dlb_case_file *file = &cases->file[cases->files++];
     *file = (struct dlb_case_file){
         .name = strdup(path), .side = side, .first_row = cases->rows};
-    struct reading reading = {cases, cases->files - 1, -1};
+    struct reading reading = {.cases = cases, .file = cases->files - 1, .run = -1};
     for (int i = 0; i < WANTED; i++)
         columns[i] = wanted[i];
     enum dlb_status status = file->name ? name_files(file, error) : no_memory(error);

@@ -169,20 +169,29 @@ static int number_of_run(const struct dlb_cases *cases, int run)
     return number;
 }
 
-static struct dlb_timing timing_of(const struct dlb_case_row *row, int run)
+/* The half width of a normal distribution's interval of a level. */
+struct width {
+    double level, z;
+};
+
+static struct dlb_timing timing_of(const struct dlb_case_row *row, int run,
+                                   struct width *last)
 {
     if (row->sample)
         return dlb_timing_make(run, row->sample, row->samples_n);
     double error = NAN;
-    if (row->ci_level > 0 && row->ci_level < 1 && row->ci_hi_ns >= row->ci_lo_ns)
-        error = log(row->ci_hi_ns / row->ci_lo_ns) /
-                (2 * dlb_student_quantile(1 - row->ci_level, INFINITY));
+    if (row->ci_level > 0 && row->ci_level < 1 && row->ci_hi_ns >= row->ci_lo_ns) {
+        if (last->level != row->ci_level)
+            *last = (struct width){row->ci_level,
+                                   dlb_student_quantile(1 - row->ci_level, INFINITY)};
+        error = log(row->ci_hi_ns / row->ci_lo_ns) / (2 * last->z);
+    }
     return (struct dlb_timing){.run = run, .median_ns = row->median_ns, .error = error};
 }
 
 /* Timings of a side of a case, from *timings on. */
 static struct dlb_side take_side(struct dlb_comparison *comparison, int item, int side,
-                                 int *timings, double *noise_floor)
+                                 int *timings, double *noise_floor, struct width *last)
 {
     const struct dlb_cases *cases = &comparison->cases;
     struct dlb_side taken = {.timing = comparison->timing + *timings};
@@ -192,7 +201,8 @@ static struct dlb_side take_side(struct dlb_comparison *comparison, int item, in
         const struct dlb_case_row *row = &cases->row[i];
         if (cases->run[row->run].side != side || !dlb_case_row_timed(row))
             continue;
-        comparison->timing[(*timings)++] = timing_of(row, number_of_run(cases, row->run));
+        comparison->timing[(*timings)++] =
+            timing_of(row, number_of_run(cases, row->run), last);
         taken.runs++;
         if (row->noise_floor > 0) {
             floor += row->noise_floor;
@@ -258,6 +268,7 @@ static enum dlb_verdict verdict_without(const struct tally *base,
 static enum dlb_status collect(struct dlb_comparison *comparison, struct dlb_error *error)
 {
     const struct dlb_cases *cases = &comparison->cases;
+    struct width last = {0, 0};
     int timings = 0;
     size_t items = (size_t)dlb_max(1, cases->items);
     int *gate_of = malloc(items * sizeof *gate_of);
@@ -279,8 +290,10 @@ static enum dlb_status collect(struct dlb_comparison *comparison, struct dlb_err
             gate_of[i] = compared.gate = comparison->gates++;
             gate->id = dlb_case_id(&cases->item[i].key);
             gate->partner = -1;
-            gate->base = take_side(comparison, i, DLB_BASE, &timings, &gate->noise_floor);
-            gate->fresh = take_side(comparison, i, DLB_NEW, &timings, &gate->noise_floor);
+            gate->base =
+                take_side(comparison, i, DLB_BASE, &timings, &gate->noise_floor, &last);
+            gate->fresh =
+                take_side(comparison, i, DLB_NEW, &timings, &gate->noise_floor, &last);
         } else {
             compared.verdict = verdict_without(&base, &fresh);
             const struct dlb_case_row *said = fresh.last ? fresh.last : base.last;
