@@ -14,7 +14,10 @@ enum { BLOCK = 1 << 16, FIRST_ROOM = 1024 };
 
 /* Texts, each once: a hash table of them, and blocks that hold their bytes. */
 struct dlb_case_texts {
-    const char **entry;
+    struct text {
+        const char *text; /* NULL: free */
+        uint64_t hash;
+    } * entry;
     int entries, room;
     struct block {
         struct block *before;
@@ -53,12 +56,13 @@ static const char *store(struct dlb_case_texts *texts, const char *text)
     return memcpy(copy, text, length);
 }
 
-/* Where text is, or belongs. */
-static const char **text_slot(const struct dlb_case_texts *texts, const char *text)
+/* Where the text is, or belongs. */
+static struct text *text_slot(const struct dlb_case_texts *texts, const char *text,
+                              uint64_t hash)
 {
-    size_t mask = (size_t)texts->room - 1;
-    size_t at = (size_t)dlb_hash(hash_text(hash_begin, text), 0) & mask;
-    while (texts->entry[at] && strcmp(texts->entry[at], text))
+    size_t mask = (size_t)texts->room - 1, at = (size_t)hash & mask;
+    while (texts->entry[at].text &&
+           (texts->entry[at].hash != hash || strcmp(texts->entry[at].text, text)))
         at = (at + 1) & mask;
     return &texts->entry[at];
 }
@@ -71,8 +75,9 @@ static bool grow_texts(struct dlb_case_texts *texts)
     if (!grown.entry)
         return false;
     for (int i = 0; i < texts->room; i++)
-        if (texts->entry[i])
-            *text_slot(&grown, texts->entry[i]) = texts->entry[i];
+        if (texts->entry[i].text)
+            *text_slot(&grown, texts->entry[i].text, texts->entry[i].hash) =
+                texts->entry[i];
     free(texts->entry);
     *texts = grown;
     return true;
@@ -81,14 +86,15 @@ static bool grow_texts(struct dlb_case_texts *texts)
 /* The shared copy of text, or NULL without memory. */
 static const char *share_text(struct dlb_case_texts *texts, const char *text)
 {
+    uint64_t hash = dlb_hash(hash_text(hash_begin, text), 0);
     if (2 * texts->entries >= texts->room && !grow_texts(texts))
         return NULL;
-    const char **slot = text_slot(texts, text);
-    if (!*slot) {
-        *slot = store(texts, text);
-        texts->entries += *slot != NULL;
+    struct text *slot = text_slot(texts, text, hash);
+    if (!slot->text) {
+        *slot = (struct text){store(texts, text), hash};
+        texts->entries += slot->text != NULL;
     }
-    return *slot;
+    return slot->text;
 }
 
 static void release_texts(struct dlb_case_texts *texts)
@@ -123,12 +129,16 @@ static bool same_key(const struct dlb_case_key *a, const struct dlb_case_key *b)
 }
 
 /* Where the case is in the index, or belongs. */
-static int *item_slot(const struct dlb_cases *cases, const struct dlb_case_key *key)
+static int *item_slot(const struct dlb_cases *cases, const struct dlb_case_key *key,
+                      uint64_t id)
 {
-    size_t mask = (size_t)cases->index_room - 1, at = (size_t)dlb_case_id(key) & mask;
-    while (cases->index[at] >= 0 && !same_key(&cases->item[cases->index[at]].key, key))
-        at = (at + 1) & mask;
-    return &cases->index[at];
+    size_t mask = (size_t)cases->index_room - 1, at = (size_t)id & mask;
+    for (;; at = (at + 1) & mask) {
+        int found = cases->index[at];
+        if (found < 0 ||
+            (cases->item[found].id == id && same_key(&cases->item[found].key, key)))
+            return &cases->index[at];
+    }
 }
 
 static bool grow_index(struct dlb_cases *cases)
@@ -140,7 +150,7 @@ static bool grow_index(struct dlb_cases *cases)
         return false;
     memset(grown.index, -1, (size_t)grown.index_room * sizeof *grown.index);
     for (int i = 0; i < cases->items; i++)
-        *item_slot(&grown, &cases->item[i].key) = i;
+        *item_slot(&grown, &cases->item[i].key, cases->item[i].id) = i;
     free(cases->index);
     cases->index = grown.index;
     cases->index_room = grown.index_room;
@@ -149,7 +159,7 @@ static bool grow_index(struct dlb_cases *cases)
 
 int dlb_cases_find(const struct dlb_cases *cases, const struct dlb_case_key *key)
 {
-    return cases->items ? *item_slot(cases, key) : -1;
+    return cases->items ? *item_slot(cases, key, dlb_case_id(key)) : -1;
 }
 
 /* An array with room for one more; NULL, and nothing changed, without memory. */
@@ -167,9 +177,10 @@ static void *grow_array(void *array, int n, int *room, size_t size)
 /* The case of key, made when it is new; -1 without memory. */
 static int item_of(struct dlb_cases *cases, const struct dlb_case_key *key)
 {
+    uint64_t id = dlb_case_id(key);
     if (2 * cases->items >= cases->index_room && !grow_index(cases))
         return -1;
-    int *slot = item_slot(cases, key);
+    int *slot = item_slot(cases, key, id);
     if (*slot >= 0)
         return *slot;
     struct dlb_case *item =
@@ -177,7 +188,8 @@ static int item_of(struct dlb_cases *cases, const struct dlb_case_key *key)
     if (!item)
         return -1;
     cases->item = item;
-    cases->item[cases->items] = (struct dlb_case){.key = *key, .row = -1, .last = -1};
+    cases->item[cases->items] =
+        (struct dlb_case){.key = *key, .id = id, .row = -1, .last = -1};
     return *slot = cases->items++;
 }
 

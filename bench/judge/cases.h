@@ -45,6 +45,7 @@ struct dlb_case_row {
 
 struct dlb_case {
     struct dlb_case_key key;
+    uint64_t id;   /* as dlb_case_id gives it */
     int row, last; /* indices of its first row and of its last one */
     bool has[DLB_SIDES];
 };

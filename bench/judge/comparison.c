@@ -288,7 +288,7 @@ static enum dlb_status collect(struct dlb_comparison *comparison, struct dlb_err
         if (base.timed && fresh.timed && !fresh.mismatch) {
             struct dlb_gate_case *gate = &comparison->gate[comparison->gates];
             gate_of[i] = compared.gate = comparison->gates++;
-            gate->id = dlb_case_id(&cases->item[i].key);
+            gate->id = cases->item[i].id;
             gate->partner = -1;
             gate->base =
                 take_side(comparison, i, DLB_BASE, &timings, &gate->noise_floor, &last);

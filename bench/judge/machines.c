@@ -172,7 +172,7 @@ static bool add_scaling(struct dlb_machines *machines, const int *item, int n,
     const struct dlb_cases *cases = machines->cases;
     for (int i = 0; i < n; i++) {
         const struct dlb_case_key *key = &cases->item[item[i]].key;
-        bool seen = strcmp(key->impl, impl) != 0;
+        bool seen = strcmp(key->impl, impl) != 0 || key->threads == 1;
         for (int j = 0; j < i; j++)
             seen |= cases->item[item[j]].key.threads == key->threads &&
                     !strcmp(cases->item[item[j]].key.impl, impl);
