@@ -41,6 +41,8 @@ static int forget(void **state)
     return 0;
 }
 
+static int rerun_exit; /* status that re-runs end with */
+static volatile int stop;
 static double slow_factor = 1; /* of mb1ic3 in re-runs */
 static const char *rerun_status = "ok";
 
@@ -58,7 +60,7 @@ static enum dlb_status rerun(void *context, char *const *argv, int *status,
 {
     char run_id[32];
     (void)why;
-    *status = context ? *(int *)context : DLB_EXIT_OK;
+    *status = *(int *)context;
     snprintf(run_id, sizeof run_id, "again-%d", ++reruns);
     struct runs_writer *run =
         runs_open(argument(argv, "--out"), run_id, here, "c2", "finished");
@@ -87,7 +89,10 @@ static enum dlb_status run(const char *format, const char *const *base, int base
 {
     size_t size;
     forget(NULL);
-    struct dlb_compare_io io = {.out = open_memstream(&report, &size), .rerun = rerun};
+    struct dlb_compare_io io = {.out = open_memstream(&report, &size),
+                                .stop = &stop,
+                                .rerun = rerun,
+                                .context = &rerun_exit};
     options.command = DLB_COMMAND_COMPARE;
     options.format = format;
     options.bases_n = bases;
@@ -436,6 +441,17 @@ static void re_runs_may_be_wrong_or_fail(void **state)
     rerun_status = "noisy";
     confirm("a", "w", DLB_EXIT_NOISY, "suspect: could not be timed again");
     rerun_status = "ok";
+    const char *const both[] = {"a", "w"};
+    options.confirm = 2;
+    rerun_exit = DLB_EXIT_USAGE;
+    assert_int_equal(run(NULL, NULL, 0, both, 2), DLB_FAULT);
+    assert_int_equal(exit_status, DLB_EXIT_INCOMPLETE);
+    holds(error.text, "w-confirm-|exit status 2|not confirmed.");
+    rerun_exit = DLB_EXIT_OK;
+    stop = 1;
+    assert_int_equal(run(NULL, NULL, 0, both, 2), DLB_INTERRUPTED);
+    assert_int_equal(exit_status, DLB_EXIT_INCOMPLETE);
+    stop = 0;
     /* Measured elsewhere: it cannot be run again here. */
     make("c", &(struct plan){.machine_key = "server"});
     make("d", &(struct plan){.machine_key = "server", .factor[3] = 1.2});
