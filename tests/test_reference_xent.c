@@ -23,7 +23,8 @@ static void define(const char *loss, enum dlb_pass pass, float label, float diff
 {
     char descriptor[32] = "mb2ic3loss-";
     strcat(descriptor, loss);
-    struct dlb_problem problem = dlb_check_problem(&dlb_op_softmax_xent, descriptor, pass);
+    struct dlb_problem problem =
+        dlb_check_problem(&dlb_op_softmax_xent, descriptor, pass);
     float logits[6] = {0, logf(2), logf(5), 1, 1, 1}, labels[2] = {2, label};
     void *tensor[DLB_XENT_TENSORS] = {logits, labels, &diff};
     double *value[DLB_XENT_TENSORS] = {NULL, NULL, first, second};
