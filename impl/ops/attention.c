@@ -131,95 +131,40 @@ static int attention_tensors(const struct dlb_problem *problem, struct dlb_tenso
 {
     struct dlb_attention_shape s;
     dlb_attention_shape_get(problem, &s);
-    const int64_t masks_n = s.mask == DLB_ATTENTION_BUFFER ? s.mb : 0;
-    const int64_t logsums_n = s.train ? s.mb : 0;
+    const int64_t q[] = {s.mb, s.sq, s.hq, s.d}, k[] = {s.mb, s.sk, s.hk, s.d},
+                  v[] = {s.mb, s.sk, s.hk, s.dv}, dst[] = {s.mb, s.sq, s.hq, s.dv},
+                  mask[] = {s.mask == DLB_ATTENTION_BUFFER ? s.mb : 0, s.sq, s.sk},
+                  logsum[] = {s.train ? s.mb : 0, s.hq, s.sq};
     const struct operand {
         const char *name, *layout;
+        const int64_t *dim;
         enum dlb_role role;
-        enum dlb_fill fill;
-        int rank;
-        float spread;
-        int64_t dim[4];
-    } operands[] =
-        {
-            {"q",
-             "nshd",
-             DLB_INPUT,
-             DLB_FILL_ACTIVATION,
-             4,
-             SPREAD,
-             {s.mb, s.sq, s.hq, s.d}},
-            {"k",
-             "nshd",
-             DLB_INPUT,
-             DLB_FILL_ACTIVATION,
-             4,
-             SPREAD,
-             {s.mb, s.sk, s.hk, s.d}},
-            {"v", "nshd", DLB_INPUT, DLB_FILL_ACTIVATION, 4, 1, {s.mb, s.sk, s.hk, s.dv}},
-            {"mask", "nij", DLB_INPUT, DLB_FILL_BIAS, 3, 1, {masks_n, s.sq, s.sk}},
-        },
-      forward[] =
-          {
-              {"dst",
-               "nshd",
-               DLB_OUTPUT,
-               DLB_FILL_ACTIVATION,
-               4,
-               0,
-               {s.mb, s.sq, s.hq, s.dv}},
-              {"logsum",
-               "nhs",
-               DLB_KEPT,
-               DLB_FILL_ACTIVATION,
-               3,
-               0,
-               {logsums_n, s.hq, s.sq}},
-          },
-      backward[] = {
-          {"diff_dst",
-           "nshd",
-           DLB_INPUT,
-           DLB_FILL_ACTIVATION,
-           4,
-           1,
-           {s.mb, s.sq, s.hq, s.dv}},
-          {"diff_q",
-           "nshd",
-           DLB_OUTPUT,
-           DLB_FILL_ACTIVATION,
-           4,
-           0,
-           {s.mb, s.sq, s.hq, s.d}},
-          {"diff_k",
-           "nshd",
-           DLB_OUTPUT,
-           DLB_FILL_ACTIVATION,
-           4,
-           0,
-           {s.mb, s.sk, s.hk, s.d}},
-          {"diff_v",
-           "nshd",
-           DLB_OUTPUT,
-           DLB_FILL_ACTIVATION,
-           4,
-           0,
-           {s.mb, s.sk, s.hk, s.dv}},
-      };
+        float spread; /* of the dense fill */
+    } operands[] = {{"q", "nshd", q, DLB_INPUT, SPREAD},
+                    {"k", "nshd", k, DLB_INPUT, SPREAD},
+                    {"v", "nshd", v, DLB_INPUT, 1},
+                    {"mask", "nij", mask, DLB_INPUT, 1}},
+      forward[] = {{"dst", "nshd", dst, DLB_OUTPUT, 0},
+                   {"logsum", "nhs", logsum, DLB_KEPT, 0}},
+      backward[] = {{"diff_dst", "nshd", dst, DLB_INPUT, 1},
+                    {"diff_q", "nshd", q, DLB_OUTPUT, 0},
+                    {"diff_k", "nshd", k, DLB_OUTPUT, 0},
+                    {"diff_v", "nshd", v, DLB_OUTPUT, 0}};
     const struct operand *more = s.backward ? backward : forward;
     const int tensors =
         s.backward ? DLB_ATTENTION_BACKWARD_TENSORS : DLB_ATTENTION_TENSORS;
     for (int t = 0; t < tensors; t++) {
         const struct operand *from =
             t < DLB_ATTENTION_DST ? &operands[t] : &more[t - DLB_ATTENTION_DST];
-        tensor[t] = (struct dlb_tensor){.name = from->name,
-                                        .layout = from->layout,
-                                        .role = from->role,
-                                        .fill = from->fill,
-                                        .rank = from->rank,
-                                        .low = -from->spread,
-                                        .high = from->spread};
-        memcpy(tensor[t].dim, from->dim, sizeof from->dim);
+        tensor[t] = (struct dlb_tensor){
+            .name = from->name,
+            .layout = from->layout,
+            .role = from->role,
+            .fill = t == DLB_ATTENTION_MASK_BUFFER ? DLB_FILL_BIAS : DLB_FILL_ACTIVATION,
+            .rank = (int)strlen(from->layout),
+            .low = -from->spread,
+            .high = from->spread};
+        memcpy(tensor[t].dim, from->dim, (size_t)tensor[t].rank * sizeof *from->dim);
     }
     return tensors;
 }
