@@ -7,6 +7,7 @@
 #include "machine/topology.h"
 #include "measure/checkup.h"
 #include "measure/session.h"
+#include "measure/study.h"
 #include "ops.h"
 #include "options.h"
 #include "record/columns.h"
@@ -40,19 +41,24 @@ static int fail(const struct dlb_error *error, int exit_status)
     return exit_status;
 }
 
+static struct dlb_session_io session_io(int argc, char **argv)
+{
+    static char name[] = "./dlbench";
+    argv[0] = name; /* what the manifest shows, and not where this copy lies */
+    return (struct dlb_session_io){.out = stdout,
+                                   .progress = stderr,
+                                   .stop = &stop,
+                                   .argc = argc,
+                                   .argv = argv,
+                                   .operators = dlb_operators,
+                                   .operators_n = dlb_operators_n};
+}
+
 static int bench(const struct dlb_options *options, int argc, char **argv)
 {
     struct dlb_error error = {0};
     int exit_status = DLB_EXIT_USAGE;
-    static char name[] = "./dlbench";
-    argv[0] = name; /* what the manifest shows, and not where this copy lies */
-    struct dlb_session_io io = {.out = stdout,
-                                .progress = stderr,
-                                .stop = &stop,
-                                .argc = argc,
-                                .argv = argv,
-                                .operators = dlb_operators,
-                                .operators_n = dlb_operators_n};
+    struct dlb_session_io io = session_io(argc, argv);
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
     if (dlb_session_run(options, &io, &exit_status, &error))
@@ -209,9 +215,23 @@ static int export(const struct dlb_options *options)
     return DLB_EXIT_OK;
 }
 
-static int tune(const struct dlb_options *options)
+static int study(const struct dlb_options *options, int argc, char **argv)
 {
     struct dlb_error error = {0};
+    int exit_status = DLB_EXIT_USAGE;
+    struct dlb_session_io io = session_io(argc, argv);
+    signal(SIGINT, on_interrupt);
+    signal(SIGTERM, on_interrupt);
+    if (dlb_study_run(options, &io, dlb_rerun_self, NULL, &exit_status, &error))
+        return fail(&error, exit_status);
+    return exit_status;
+}
+
+static int tune(const struct dlb_options *options, int argc, char **argv)
+{
+    struct dlb_error error = {0};
+    if (options->study)
+        return study(options, argc, argv);
     if (dlb_replay_run(options->replay, options->budget_seconds, options->quiet, stdout,
                        &error))
         return fail(&error, DLB_EXIT_USAGE);
@@ -235,7 +255,7 @@ static int run_command(const struct dlb_options *options, int argc, char **argv)
     case DLB_COMMAND_EXPORT:
         return export(options);
     case DLB_COMMAND_TUNE:
-        return tune(options);
+        return tune(options, argc, argv);
     case DLB_COMMAND_HELP:
         dlb_options_help(stdout);
         return DLB_EXIT_OK;

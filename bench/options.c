@@ -54,19 +54,19 @@ static const char *const topics[] = {"ops",     "suites",           "tiles", "is
 
 #define AT(field) offsetof(struct dlb_options, field)
 static const struct option table[] = {
-    {"What to run", "op", "NAME,...", "operators, or all", TEXT, AT(op), BENCH | LIST,
-     true, NULL},
+    {"What to run", "op", "NAME,...", "operators, or all", TEXT, AT(op),
+     BENCH | TUNE | LIST, true, NULL},
     {NULL, "pass", "PASS", "fwd (default), fwd_train, bwd_data, bwd_weights, bwd or all",
-     WORD, AT(pass), BENCH | LIST, true, passes},
+     WORD, AT(pass), BENCH | TUNE | LIST, true, passes},
     {NULL, "suite", "FILE",
      "CSV of problems with the header op,name,count,shape;\nwithout it and --shape: the "
      "operator's suite in configs/",
-     TEXT, AT(suite), BENCH | LIST, true, NULL},
+     TEXT, AT(suite), BENCH | TUNE | LIST, true, NULL},
     {NULL, "shape", "DESC",
      "one problem, as mb1ic64ih56oc64kh3ph1 (syntax of oneDNN's\nbenchdnn); may repeat",
-     SHAPE, AT(shapes), BENCH | LIST, true, NULL},
+     SHAPE, AT(shapes), BENCH | TUNE | LIST, true, NULL},
     {NULL, "mb", "LIST", "minibatches to run every problem with, as 1,16", TEXT, AT(mb),
-     BENCH | LIST, true, NULL},
+     BENCH | TUNE | LIST, true, NULL},
     {NULL, "sweep", NULL, "tune the tiles and sweep the thread sets", FLAG, AT(sweep),
      BENCH, true, NULL},
     {NULL, "candidate", "TEXT",
@@ -80,21 +80,21 @@ static const struct option table[] = {
     {"How to run it", "threads", "LIST",
      "counts and names of thread sets, as 1,2,cores,smt;\ndefault: 1, 2, 4, ... and all "
      "usable cores",
-     TEXT, AT(threads), BENCH | DOCTOR | LIST, true, NULL},
+     TEXT, AT(threads), BENCH | TUNE | DOCTOR | LIST, true, NULL},
     {NULL, "impl", "LIST", "of native, onednn, naive; default: native,onednn in pairs",
      WORDS, AT(impl), BENCH, true, impls},
     {NULL, "isa", "NAME", "cap the instruction set; dlbench list isa names them", TEXT,
-     AT(isa), BENCH | DOCTOR | LIST, true, NULL},
+     AT(isa), BENCH | TUNE | DOCTOR | LIST, true, NULL},
     {NULL, "accuracy", "CLASS",
      "exact (default), or winograd: reduced-accuracy algorithms\nare admitted on both "
      "sides",
-     WORD, AT(accuracy), BENCH | LIST, true, accuracies},
+     WORD, AT(accuracy), BENCH | TUNE | LIST, true, accuracies},
     {NULL, "cache-state", "STATE", "hot (default) or cold", WORD, AT(cache_state), BENCH,
      true, cache_states},
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
      SECONDS, AT(budget_seconds), BENCH | DOCTOR | TUNE, false, NULL},
     {NULL, "seed", "N", "of fills, random order and resampling; default 0", WHOLE,
-     AT(seed), BENCH | COMPARE, true, NULL},
+     AT(seed), BENCH | TUNE | COMPARE, true, NULL},
     {NULL, "topology", "SPEC",
      "another machine, hwloc XML or \"pack:2 core:8 pu:2\"; with\n--dry-run or the "
      "command "
@@ -110,12 +110,16 @@ static const struct option table[] = {
      FLAG, AT(aa), BENCH, true, NULL},
     {NULL, "dry-run", NULL, "print the plan and do nothing", FLAG, AT(dry_run), BENCH,
      true, NULL},
+    {NULL, "study", NULL,
+     "how far the search's winners are from the best of all\nlegal candidates; without "
+     "problems: of configs/study.csv",
+     FLAG, AT(study), TUNE, true, NULL},
     {NULL, "replay", "FILE",
      "the search on the times of a trials.csv, or of the run\nthat holds it; "
      "nothing is timed",
      TEXT, AT(replay), TUNE, true, NULL},
     {"What comes out", "out", "DIR", "folder of this run; default: a new one in results/",
-     TEXT, AT(out), BENCH, true, NULL},
+     TEXT, AT(out), BENCH | TUNE, true, NULL},
     {NULL, "resume", "RUN", "go on with an interrupted run, measuring nothing twice",
      TEXT, AT(resume), BENCH, false, NULL},
     {NULL, "export", "KIND=FILE", "also write the results in another tool's format",
@@ -181,6 +185,7 @@ static const struct {
     {"shape", "suite", "one names the problems, the other a file of them"},
     {"sweep", "candidate", "one searches the candidates, the other names one"},
     {"cache", "no-cache", "one names the tuning cache, the other goes without"},
+    {"study", "replay", "one times the candidates, the other nothing"},
     {"dry-run", "check", "one does nothing, the other verifies"},
     {"dry-run", "check-determinism", "one does nothing, the other runs everything twice"},
     {"dry-run", "export", "there are no results to export"},
@@ -473,10 +478,17 @@ static enum dlb_status check_together(const bool *given,
         return dlb_fail(error, DLB_INVALID,
                         "'%s' needs more words; write 'dlbench %s%s'.", command->name,
                         command->name, command->words);
-    if (options->command == DLB_COMMAND_TUNE && !options->replay)
+    if (options->command == DLB_COMMAND_TUNE && !options->replay && !options->study)
         return dlb_fail(error, DLB_INVALID,
-                        "'tune' needs what to do: --replay FILE searches again on the "
-                        "recorded times of a trials.csv.");
+                        "'tune' needs what to do: --study compares the search with the "
+                        "whole space, --replay FILE searches again on the recorded times "
+                        "of a trials.csv.");
+    for (int i = 0; i < OPTIONS && options->replay; i++)
+        if (given[i] && table[i].commands & BENCH && table[i].fixed_by_run)
+            return dlb_fail(error, DLB_INVALID,
+                            "--replay and --%s contradict: the recording says what is "
+                            "searched; remove --%s.",
+                            table[i].name, table[i].name);
     if (options->command == DLB_COMMAND_LIST && options_of_space(given) &&
         (!options->words_n || strcmp(options->words[0], "tiles") ||
          !(options->shapes_n || options->suite)))
@@ -484,7 +496,8 @@ static enum dlb_status check_together(const bool *given,
                         "'list' takes --%s only for the space of a problem; write "
                         "'dlbench list tiles --op conv --shape ...'.",
                         options_of_space(given));
-    if (options->command != DLB_COMMAND_BENCH && options->command != DLB_COMMAND_LIST)
+    if (options->command != DLB_COMMAND_BENCH && options->command != DLB_COMMAND_LIST &&
+        options->command != DLB_COMMAND_TUNE)
         return DLB_OK;
     const char *needs_op = options->shapes_n    ? "shape"
                            : options->candidate ? "candidate"

@@ -82,7 +82,9 @@ refused "--shape|--op" --shape mb1ic8ih8oc8kh3ph1
 refused "--topology|--dry-run" $point --topology 'pack:1 core:2 pu:1'
 refused "--sweep|'doctor'" doctor --sweep
 
-refused "'tune'|--replay FILE" tune
+refused "'tune'|--study|--replay FILE" tune
+refused "--replay and --op" tune --replay nowhere --op conv
+refused "--study" --study --op conv
 refused "nowhere" tune --replay nowhere
 
 refused "--cache and --no-cache contradict" $point --cache tuning.csv --no-cache

@@ -436,6 +436,34 @@ static void backward_slices_are_independent(void **state)
     }
 }
 
+/* Of a single step from zero states nothing else is 0. */
+static void what_is_unreached_is_zero(void **state)
+{
+    static const char *const some[] = {"mb3slc4dhc5", "l2mb2dhc4dir-concat",
+                                       "mb2slc3dhc4bias0", "mb2dhc4init1", "t2mb2dhc4"};
+    (void)state;
+    for (int o = 0; o < OPERATORS; o++)
+        for (size_t i = 0; i < 2 * sizeof some / sizeof *some; i++) {
+            bool lbr = i % 2 && all[o] == &dlb_reference_gru;
+            char descriptor[64];
+            snprintf(descriptor, sizeof descriptor, "%s%s", some[i / 2],
+                     lbr ? "lbr1" : "");
+            struct world w = make(all[o], descriptor, DLB_BWD);
+            fill(&w);
+            define(&w);
+            for (int t = DLB_RNN_DIFF_INPUTS; t < w.tensors; t++) {
+                int64_t zeros = 0, known = all[o]->op->unreached(&w.problem, t);
+                for (int64_t k = 0; k < elements(&w, t); k++)
+                    zeros += w.value[t][k] == 0;
+                if (zeros != known)
+                    fail_msg("%s %s: %lld elements of %s are 0, %lld unreached",
+                             all[o]->op->name, descriptor, (long long)zeros,
+                             w.tensor[t].name, (long long)known);
+            }
+            release(&w);
+        }
+}
+
 /*
  * Mistakes that a kernel may make, made in the operands of the definition.  Each must be
  * beyond what is allowed against oneDNN: twice the bound.
@@ -828,6 +856,7 @@ int main(void)
         cmocka_unit_test(layers_feed_each_other),
         cmocka_unit_test(rows_are_independent),
         cmocka_unit_test(backward_slices_are_independent),
+        cmocka_unit_test(what_is_unreached_is_zero),
         cmocka_unit_test(relu_sums_are_exact),
         cmocka_unit_test(bound_shows_mistakes),
         cmocka_unit_test(bound_by_hand),

@@ -339,6 +339,22 @@ static void simulate(const struct machine *machine, double difference, double *a
     }
 }
 
+static void test_rank_correlation(void **state)
+{
+    (void)state;
+    const double up[] = {1, 10, 100, 1000, 10000}, down[] = {5, 4, 3, 2, 1};
+    const double swapped[] = {2, 1, 3, 4, 5}, tied[] = {1, 2, 2, 3, 4};
+    const double flat[] = {7, 7, 7, 7, 7};
+    assert_float_equal(dlb_rank_correlation(up, up, 5), 1, 1e-12);
+    assert_float_equal(dlb_rank_correlation(up, down, 5), -1, 1e-12);
+    /* 1 - 6 * 2 / (5 * 24) */
+    assert_float_equal(dlb_rank_correlation(up, swapped, 5), 0.9, 1e-12);
+    /* Ranks 1, 2.5, 2.5, 4, 5: covariance 9.5 over sqrt(10 * 9.5). */
+    assert_float_equal(dlb_rank_correlation(up, tied, 5), sqrt(0.95), 1e-12);
+    assert_true(isnan(dlb_rank_correlation(up, flat, 5)));
+    assert_true(isnan(dlb_rank_correlation(up, up, 1)));
+}
+
 static void test_coverage_of_median(void **state)
 {
     (void)state;
@@ -445,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_ratio_known),
         cmocka_unit_test(test_judge),
         cmocka_unit_test(test_geomean),
+        cmocka_unit_test(test_rank_correlation),
         cmocka_unit_test(test_coverage_of_median),
         cmocka_unit_test(test_same_is_judged_same),
         cmocka_unit_test(test_five_percent_is_found),

@@ -5,7 +5,7 @@
 #ifndef DLB_JUDGE_COMPARE_H
 #define DLB_JUDGE_COMPARE_H
 
-#include "judge/rerun.h"
+#include "rerun.h"
 #include "options.h"
 
 #include <stdio.h>

@@ -15,7 +15,7 @@
 #define DLB_JUDGE_CONFIRM_H
 
 #include "judge/comparison.h"
-#include "judge/rerun.h"
+#include "rerun.h"
 
 #include <stdio.h>
 

@@ -28,7 +28,7 @@
 #include "measure/stats.h"
 #include "record/run.h"
 
-enum { DLB_ARMS_MAX = 4, DLB_SAMPLES_LEAST = 7 };
+enum { DLB_ARMS_MAX = 8, DLB_SAMPLES_LEAST = 7 };
 
 /*
  * What an execution finds in the caches: what the same arm's execution before it left

@@ -146,6 +146,9 @@ static void print_candidate(const struct dlb_op *op, const struct dlb_row *row,
     fprintf(line, "  %-42s", text);
 }
 
+/* What tuning gained is worth a word from here on. */
+static const double TUNED_SHOWN = 1.01;
+
 static void print_timed(const struct dlb_session *session, const struct dlb_case *item,
                         const struct dlb_row *row, FILE *line)
 {
@@ -165,6 +168,10 @@ static void print_timed(const struct dlb_session *session, const struct dlb_case
     else
         fprintf(line, " %s%s%s", dlb_colour(out, DLB_COLOUR_WARN),
                 dlb_row_get_text(row, DLB_COL_STATUS), dlb_colour(out, DLB_COLOUR_RESET));
+    double tuned = dlb_row_get_real(row, DLB_COL_DEFAULT_MEDIAN_NS) /
+                   dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS);
+    if (tuned >= TUNED_SHOWN)
+        fprintf(line, " tuned %.2f× over default", tuned);
     if (contaminated > DLB_MUCH_DISTURBED)
         fprintf(line, " (%.0f%% disturbed)", 100 * contaminated);
 }

@@ -51,9 +51,8 @@ static double gauging_seconds(const struct dlb_session *session)
     return budget > 0 ? budget / (10 * session->stations) : INFINITY;
 }
 
-/* Ceilings of one thread set. */
-static enum dlb_status gauge_station(struct dlb_session *session,
-                                     struct dlb_station *station, struct dlb_error *error)
+enum dlb_status dlb_session_gauge(struct dlb_session *session,
+                                  struct dlb_station *station, struct dlb_error *error)
 {
     struct dlb_pool *pool = NULL;
     char what[DLB_NAME_MAX + 64];
@@ -249,39 +248,49 @@ static int nth_station(const struct dlb_session *session, int nth)
     return nth;
 }
 
-static enum dlb_status run_case(struct dlb_session *session, const struct dlb_case *item,
-                                struct dlb_error *error)
+bool dlb_session_holds(const struct dlb_case *item, char *reason, size_t room)
 {
-    const struct dlb_op *op = item->entry->op;
-    struct dlb_buffers buffers = {0};
-    struct dlb_expected *expected = NULL;
-    struct dlb_pool *pool = NULL;
-    enum dlb_status status = DLB_OK;
-    uint64_t seed = (uint64_t)session->options->seed;
     /* Inputs and outputs, both fills, expected values, bounds, and the reordered copies.
      */
-    double need = 6 * dlb_buffers_bytes(op, &item->problem);
+    double need = 6 * dlb_buffers_bytes(item->entry->op, &item->problem);
     double have = (double)dlb_memory_available();
-    if (need > have) {
-        char reason[160];
-        snprintf(reason, sizeof reason,
-                 "needs about %.1f GiB of memory, %.1f GiB are free", need / (1 << 30),
-                 have / (1 << 30));
-        return skip_case(session, item, reason, error);
-    }
-    show_progress(session, item, &session->station[0]);
-    status = dlb_pool_open(session->topology, &session->station[session->widest].set,
-                           &pool, error);
+    snprintf(reason, room, "needs about %.1f GiB of memory, %.1f GiB are free",
+             need / (1 << 30), have / (1 << 30));
+    return need <= have;
+}
+
+enum dlb_status dlb_session_ready(const struct dlb_session *session,
+                                  const struct dlb_case *item,
+                                  struct dlb_buffers *buffers,
+                                  struct dlb_expected **expected, struct dlb_error *error)
+{
+    struct dlb_pool *pool = NULL;
+    uint64_t seed = (uint64_t)session->options->seed;
+    enum dlb_status status = dlb_pool_open(
+        session->topology, &session->station[session->widest].set, &pool, error);
     if (!status)
-        status = dlb_buffers_make(op, &item->problem, pool, &buffers, error);
+        status = dlb_buffers_make(item->entry->op, &item->problem, pool, buffers, error);
     if (!status)
         status = dlb_expected_make(item->entry, &item->problem, pool, false, seed,
-                                   &expected, error);
+                                   expected, error);
     /* oneDNN is wrong here: it is then judged itself, by the plain definition. */
     if (status == DLB_FAULT)
         status = dlb_expected_make(item->entry, &item->problem, pool, true, seed,
-                                   &expected, error);
+                                   expected, error);
     dlb_pool_close(pool);
+    return status;
+}
+
+static enum dlb_status run_case(struct dlb_session *session, const struct dlb_case *item,
+                                struct dlb_error *error)
+{
+    struct dlb_buffers buffers = {0};
+    struct dlb_expected *expected = NULL;
+    char reason[160];
+    if (!dlb_session_holds(item, reason, sizeof reason))
+        return skip_case(session, item, reason, error);
+    show_progress(session, item, &session->station[0]);
+    enum dlb_status status = dlb_session_ready(session, item, &buffers, &expected, error);
     for (int s = 0; s < session->stations && !status; s++) {
         struct dlb_station *station = &session->station[nth_station(session, s)];
         if (dlb_session_stopped(session)) {
@@ -327,7 +336,7 @@ static enum dlb_status start(struct dlb_session *session, struct dlb_error *erro
     for (int s = 0; s < session->stations && !status && !options->check; s++)
         status = dlb_session_stopped(session)
                      ? DLB_INTERRUPTED
-                     : gauge_station(session, &session->station[s], error);
+                     : dlb_session_gauge(session, &session->station[s], error);
     dlb_progress_release(session->progress);
     session->progress = NULL;
     return status ? status : write_manifest(session, "running", error);

@@ -65,6 +65,21 @@ enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_erro
  * caller brings. */
 void dlb_session_release(struct dlb_session *session);
 
+/* Ceilings of one thread set: its rates. */
+enum dlb_status dlb_session_gauge(struct dlb_session *session,
+                                  struct dlb_station *station, struct dlb_error *error);
+
+/* False when the problem needs more memory than there is; reason says how much. */
+bool dlb_session_holds(const struct dlb_case *item, char *reason, size_t room);
+
+/* Buffers and expected values of a problem, made by the widest thread set; the caller
+ * releases both, also after a failure. */
+enum dlb_status dlb_session_ready(const struct dlb_session *session,
+                                  const struct dlb_case *item,
+                                  struct dlb_buffers *buffers,
+                                  struct dlb_expected **expected,
+                                  struct dlb_error *error);
+
 /* True once Ctrl-C was pressed. */
 bool dlb_session_stopped(const struct dlb_session *session);
 

@@ -235,3 +235,41 @@ double dlb_weighted_geomean(const double *value, const double *weight, int n)
     }
     return weights > 0 ? exp(logs / weights) : NAN;
 }
+
+/* Ranks of value, from 1; sorted is room for n. */
+static void rank(const double *value, double *sorted, double *ranks, int n)
+{
+    memcpy(sorted, value, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare);
+    for (int i = 0; i < n; i++) {
+        const double *found =
+            bsearch(&value[i], sorted, (size_t)n, sizeof *sorted, compare);
+        int low = (int)(found - sorted), high = low;
+        while (low > 0 && sorted[low - 1] == value[i])
+            low--;
+        while (high + 1 < n && sorted[high + 1] == value[i])
+            high++;
+        ranks[i] = 1 + (low + high) / 2.0;
+    }
+}
+
+double dlb_rank_correlation(const double *a, const double *b, int n)
+{
+    double xx = 0, yy = 0, xy = 0, result = NAN;
+    double *room = n > 1 ? malloc(3 * (size_t)n * sizeof *room) : NULL;
+    if (!room)
+        return NAN;
+    double *x = room + n, *y = room + 2 * n;
+    rank(a, room, x, n);
+    rank(b, room, y, n);
+    for (int i = 0; i < n; i++) {
+        double dx = x[i] - (n + 1) / 2.0, dy = y[i] - (n + 1) / 2.0;
+        xx += dx * dx;
+        yy += dy * dy;
+        xy += dx * dy;
+    }
+    if (xx > 0 && yy > 0)
+        result = xy / sqrt(xx * yy);
+    free(room);
+    return result;
+}

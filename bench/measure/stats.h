@@ -56,6 +56,10 @@ enum dlb_difference dlb_judge_ratio(const struct dlb_ratio *ratio, double noise_
  * is negative or all are 0.  weight may be NULL: all equal. */
 double dlb_weighted_geomean(const double *value, const double *weight, int n);
 
+/* Spearman's rank correlation, ties at their mean rank; NaN for fewer than two pairs or
+ * where either does not vary. */
+double dlb_rank_correlation(const double *a, const double *b, int n);
+
 /* Linear interpolation between order statistics (type 7), 0 <= p <= 1; sorts a copy. */
 double dlb_quantile(const double *sample, int n, double p);
 

@@ -16,6 +16,7 @@ const struct dlb_column_def dlb_columns[DLB_COLUMNS] = {
 static const struct dlb_column_def trial_columns[] = {DLB_TRIAL_COLUMNS};
 static const struct dlb_column_def sample_columns[] = {DLB_SAMPLE_COLUMNS};
 static const struct dlb_column_def tuning_columns[] = {DLB_TUNING_COLUMNS};
+static const struct dlb_column_def study_columns[] = {DLB_STUDY_COLUMNS};
 #undef X
 
 const struct dlb_table dlb_tables[DLB_TABLES] = {
@@ -30,6 +31,9 @@ const struct dlb_table dlb_tables[DLB_TABLES] = {
     [DLB_TABLE_TUNING] =
         {"tuning.csv", "the tuning cache: the best candidates of problems tuned before",
          tuning_columns, DLB_TUNING_COLUMNS_N},
+    [DLB_TABLE_STUDY] = {"study.csv",
+                         "how far the winners of the search are from the best",
+                         study_columns, DLB_STUDY_COLUMNS_N},
 };
 
 static const char *const type_names[] = {

@@ -1,6 +1,6 @@
 /*
- * columns.h - the columns of results.csv, trials.csv and samples.csv, and of the tuning
- * cache: tables that write and read rows, that "dlbench list columns" prints, and README's
+ * columns.h - the columns of results.csv, trials.csv and samples.csv, of the tuning cache
+ * and of a study of the tuner: tables that write and read rows, that "dlbench list columns" prints, and README's
  * tables are made from.
  *
  * Columns are only ever appended; names are lower case with unit suffixes; an empty cell
@@ -80,6 +80,34 @@ enum dlb_column {
     X(LEGAL, "legal", INT, "candidates that there are")                                  \
     X(SECONDS, "seconds", REAL, "what the search took")
 
+/* The columns of study.csv, how far the search's winners are from the best. */
+#define DLB_STUDY_COLUMNS                                                                \
+    X(SCHEMA_VERSION, "schema_version", INT, "version of this table")                    \
+    X(TIMESTAMP_UTC, "timestamp_utc", TEXT, "when the problem was finished, ISO 8601")   \
+    X(OP, "op", TEXT, "operator")                                                        \
+    X(PASS, "pass", TEXT, "pass of the problem")                                         \
+    X(SHAPE_NAME, "shape_name", TEXT, "name of the problem in its suite")                \
+    X(SHAPE, "shape", TEXT, "canonical descriptor of the problem")                       \
+    X(THREAD_SET, "thread_set", TEXT, "name of the thread set")                          \
+    X(THREADS, "threads", INT, "threads of the team")                                    \
+    X(LEGAL, "legal", INT, "candidates that there are")                                  \
+    X(CHOSEN_TRIED, "chosen_tried", INT, "candidates that the first tuning timed")       \
+    X(CHOSEN_SECONDS, "chosen_seconds", REAL, "what the first tuning's search took")     \
+    X(FULL_TRIED, "full_tried", INT, "candidates that the full search timed")            \
+    X(FULL_SECONDS, "full_seconds", REAL, "what the full search took")                   \
+    X(RANDOM_TRIED, "random_tried", INT, "candidates that the random search timed")      \
+    X(CHOSEN, "chosen", TEXT, "winner of the first tuning")                              \
+    X(AGAIN, "again", TEXT, "winner of the second tuning")                               \
+    X(RANDOM, "random", TEXT, "winner of the random search")                             \
+    X(BEST, "best", TEXT, "fastest of all that were timed together in the end")          \
+    X(CHOSEN_NS, "chosen_ns", REAL, "median time of chosen, all timed together")         \
+    X(CHOSEN_REGRET, "chosen_regret", REAL, "time of chosen over that of best, less 1")  \
+    X(AGAIN_REGRET, "again_regret", REAL, "the same of again")                           \
+    X(RANDOM_REGRET, "random_regret", REAL, "the same of random")                        \
+    X(HALF_WIDTH, "half_width", REAL, "of the 95 % interval of chosen_regret")           \
+    X(RANK_CORRELATION, "rank_correlation", REAL,                                        \
+      "Spearman's, of the model's times and the measured ones")
+
 enum dlb_trial_column {
 #define X(id, name, type, meaning) DLB_TRIAL_##id,
     DLB_TRIAL_COLUMNS
@@ -99,6 +127,13 @@ enum dlb_tuning_column {
     DLB_TUNING_COLUMNS
 #undef X
         DLB_TUNING_COLUMNS_N
+};
+
+enum dlb_study_column {
+#define X(id, name, type, meaning) DLB_STUDY_##id,
+    DLB_STUDY_COLUMNS
+#undef X
+        DLB_STUDY_COLUMNS_N
 };
 
 struct dlb_column_def {
@@ -121,6 +156,7 @@ enum dlb_table_id {
     DLB_TABLE_SAMPLES,
     DLB_RUN_TABLES,
     DLB_TABLE_TUNING = DLB_RUN_TABLES,
+    DLB_TABLE_STUDY,
     DLB_TABLES
 };
 extern const struct dlb_table dlb_tables[DLB_TABLES];

@@ -291,6 +291,21 @@ static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t beg
  * The functions of one operator's table, from those that all three share: they differ in
  * the table by which shape_of() tells the operators apart.
  */
+/* A single step from states that are zero: what is multiplied by one of them has no
+ * gradient, nor has the gate that only weighs one. */
+static int64_t unreached(const struct dlb_rnn_shape *s, int t)
+{
+    const int64_t cells = s->l * s->directions;
+    const bool gate = s->lstm || s->plain || (s->lbr && !s->bias);
+    if (!s->back || s->init || s->t > 1)
+        return 0;
+    if (t == DLB_RNN_DIFF_WEIGHTS_ITER)
+        return cells * s->dhc * s->gates * s->dhc;
+    if (t == DLB_RNN_DIFF_WEIGHTS_LAYER && gate)
+        return cells * s->slc * s->dhc;
+    return t == DLB_RNN_DIFF_BIASES && s->bias && gate ? cells * s->dhc : 0;
+}
+
 #define OPERATOR_FUNCTIONS(name)                                                         \
     void dlb_##name##_shape_get(const struct dlb_problem *problem,                       \
                                 struct dlb_rnn_shape *shape)                             \
@@ -328,6 +343,11 @@ static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t beg
         struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
         (void)kind;                                                                      \
         return fill(&s, t, seed, begin, end, data);                                      \
+    }                                                                                    \
+    static int64_t name##_unreached(const struct dlb_problem *problem, int t)            \
+    {                                                                                    \
+        struct dlb_rnn_shape s = shape_of(&dlb_op_##name, problem);                      \
+        return unreached(&s, t);                                                         \
     }                                                                                    \
     static void name##_enumerate(const struct dlb_problem *problem,                      \
                                  const struct dlb_target *target,                        \
@@ -381,6 +401,7 @@ static bool fill(const struct dlb_rnn_shape *s, int t, uint64_t key, int64_t beg
     .bytes = name##_bytes,                                                               \
     .tensors = name##_tensors,                                                           \
     .fill = name##_fill,                                                                 \
+    .unreached = name##_unreached,                                                       \
     .enumerate = name##_enumerate,                                                       \
     .refuse = name##_refuse,                                                             \
     .fallback = name##_fallback,                                                         \

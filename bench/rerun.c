@@ -1,4 +1,4 @@
-#include "judge/rerun.h"
+#include "rerun.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /*
  * rerun.h - this program once more, as a process of its own.
  */
-#ifndef DLB_JUDGE_RERUN_H
-#define DLB_JUDGE_RERUN_H
+#ifndef DLB_BENCH_RERUN_H
+#define DLB_BENCH_RERUN_H
 
 #include "core/base.h"
 
