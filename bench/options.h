@@ -44,7 +44,7 @@ struct dlb_options {
     const char *replay;    /* tune: trials.csv, or the run that holds it */
     double budget_seconds; /* 0 = the default */
     int64_t seed;
-    bool study;            /* tune */
+    bool study; /* tune */
     bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe, no_cache;
 };
 

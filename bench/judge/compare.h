@@ -5,8 +5,8 @@
 #ifndef DLB_JUDGE_COMPARE_H
 #define DLB_JUDGE_COMPARE_H
 
-#include "rerun.h"
 #include "options.h"
+#include "rerun.h"
 
 #include <stdio.h>
 
