@@ -158,6 +158,26 @@ DLB_INLINE float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
 }
+/* Lane i of what comes back is the sum of a[i]; VLEN vectors, which are not kept. */
+DLB_INLINE vec v_sums(vec *a)
+{
+    DLB_UNROLL
+    for (int i = 0; i < 8; i++)
+        a[i] = _mm512_add_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]),
+                             _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
+    DLB_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m512d x = _mm512_castps_pd(a[2 * i]), y = _mm512_castps_pd(a[2 * i + 1]);
+        a[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+    }
+    DLB_UNROLL
+    for (int i = 0; i < 2; i++)
+        a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x44),
+                             _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xee));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a[0], a[1], 0x88),
+                         _mm512_shuffle_f32x4(a[0], a[1], 0xdd));
+}
 /* The low, or the high, halves of a and b, lane by lane in turn. */
 DLB_INLINE vec v_zip_low(vec a, vec b)
 {
@@ -982,6 +1002,20 @@ DLB_INLINE void v_transpose(vec *row)
         v_shuffle_(row);
     if (VLEN > 8)
         v_shuffle_(row);
+}
+#endif
+
+#if !defined(DLB_TARGET_AVX512)
+/* Lane i of what comes back is the sum of a[i]; VLEN vectors, which are not kept. */
+DLB_INLINE vec v_sums(vec *a)
+{
+    v_transpose(a);
+    DLB_UNROLL
+    for (int half = VLEN / 2; half > 0; half /= 2)
+        DLB_UNROLL
+    for (int i = 0; i < half; i++)
+        a[i] = v_add(a[i], a[i + half]);
+    return a[0];
 }
 #endif
 

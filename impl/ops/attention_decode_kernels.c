@@ -6,11 +6,11 @@
  * Shapes    q [R][d], K [keys][d], V [keys][dv] as rows, s [R][keys], o [R][dv]
  * Units     elements
  * Tiles     scores: R queries x CHAINS/R keys, vectors along d; values: R queries x
- *           CHAINS/R vectors of columns.  R is 1, 2 or 4
+ *           CHAINS/R vectors of columns; 8 at most.  R is 1, 2 or 4
  * Work items and barriers   none: one call, one thread
  * Scratch   none
  * Cost      2*R*keys*(d + dv) flops; d + dv elements are read a key
- * Numerics  scores: one chain of FMA a lane, then the sum of the lanes; values: one chain
+ * Numerics  scores: one chain of FMA a lane, then the lanes in pairs; values: one chain
  *           of FMA in the order of the keys
  * Errors    none; sizes are the caller's
  * Source    none
@@ -22,20 +22,30 @@
 
 #include <math.h>
 
-/* Independent sums: what hides the latency of FMA on two pipes. */
-enum { CHAINS = 8, ROWS_MAX = DLB_ATTENTION_DECODE_MAX };
+/* Independent sums: as many as fill the registers beside their factors, and enough to hide
+ * the latency of FMA on two pipes. */
+enum {
+    CHAINS = VREGS / 2,
+    KEYS_MAX = 8,
+    ROWS_MAX = DLB_ATTENTION_DECODE_MAX,
+    SUMS = KEYS_MAX * ROWS_MAX + VLEN,
+    AHEAD = 6 /* keys: values are fetched so many before their turn */
+};
 
+/* How many keys, or vectors of values, are worked on at a time. */
+#define AT_ONCE(rows) (CHAINS / (rows) < KEYS_MAX ? CHAINS / (rows) : KEYS_MAX)
+
+/* Key j + t and query r: lane r * keys + t of sums that are VLEN in a vector.  What the
+ * keys behind these are read from is fetched: rows of few lines, far apart, are no stream
+ * that a processor would see. */
 DLB_INLINE void dots(const struct dlb_attention_decode *g, int64_t j, int rows, int keys)
 {
-    vec acc[CHAINS][ROWS_MAX];
-    const float *k[CHAINS];
+    vec acc[SUMS];
+    float sum[SUMS];
+    const float *k = g->b + j * g->b_ld;
     DLB_UNROLL
-    for (int t = 0; t < keys; t++) {
-        k[t] = g->b + (j + t) * g->b_ld;
-        DLB_UNROLL
-        for (int r = 0; r < rows; r++)
-            acc[t][r] = v_zero();
-    }
+    for (int i = 0; i < rows * keys + VLEN; i++)
+        acc[i] = v_zero();
     int64_t c = 0;
     for (; c + VLEN <= g->n; c += VLEN) {
         vec q[ROWS_MAX];
@@ -44,31 +54,36 @@ DLB_INLINE void dots(const struct dlb_attention_decode *g, int64_t j, int rows, 
             q[r] = v_loadu(g->q + r * g->q_ld + c);
         DLB_UNROLL
         for (int t = 0; t < keys; t++) {
-            vec key = v_loadu(k[t] + c);
+            vec key = v_loadu(k + t * g->b_ld + c);
+            v_prefetch(k + (t + keys) * g->b_ld + c);
             DLB_UNROLL
             for (int r = 0; r < rows; r++)
-                acc[t][r] = v_fma(key, q[r], acc[t][r]);
+                acc[r * keys + t] = v_fma(key, q[r], acc[r * keys + t]);
         }
     }
     int left = (int)(g->n - c);
     if (left)
         DLB_UNROLL
     for (int t = 0; t < keys; t++) {
-        vec key = v_load_n(k[t] + c, left);
+        vec key = v_load_n(k + t * g->b_ld + c, left);
         DLB_UNROLL
         for (int r = 0; r < rows; r++)
-            acc[t][r] = v_fma(key, v_load_n(g->q + r * g->q_ld + c, left), acc[t][r]);
+            acc[r * keys + t] =
+                v_fma(key, v_load_n(g->q + r * g->q_ld + c, left), acc[r * keys + t]);
     }
     DLB_UNROLL
-    for (int t = 0; t < keys; t++)
-        DLB_UNROLL
+    for (int i = 0; i < rows * keys; i += VLEN)
+        v_storeu(sum + i, v_sums(acc + i));
+    DLB_UNROLL
     for (int r = 0; r < rows; r++)
-        g->s[r * g->s_ld + j + t] = v_sum(acc[t][r]);
+        DLB_UNROLL
+    for (int t = 0; t < keys; t++)
+        g->s[r * g->s_ld + j + t] = sum[r * keys + t];
 }
 
 DLB_INLINE void scores(const struct dlb_attention_decode *g, int rows)
 {
-    const int keys = CHAINS / rows;
+    const int keys = AT_ONCE(rows);
     int64_t j = 0;
     for (; j + keys <= g->keys; j += keys)
         dots(g, j, rows, keys);
@@ -80,7 +95,7 @@ DLB_INLINE void scores(const struct dlb_attention_decode *g, int rows)
 DLB_INLINE void weigh(const struct dlb_attention_decode *g, int64_t c, int rows,
                       int vectors, int n)
 {
-    vec acc[ROWS_MAX][CHAINS];
+    vec acc[ROWS_MAX][KEYS_MAX];
     DLB_UNROLL
     for (int r = 0; r < rows; r++)
         DLB_UNROLL
@@ -97,6 +112,7 @@ DLB_INLINE void weigh(const struct dlb_attention_decode *g, int64_t c, int rows,
         DLB_UNROLL
         for (int i = 0; i < vectors; i++) {
             vec value = n ? v_load_n(row, n) : v_loadu(row + i * VLEN);
+            v_prefetch(row + AHEAD * g->b_ld + i * VLEN);
             DLB_UNROLL
             for (int r = 0; r < rows; r++)
                 acc[r][i] = v_fma(p[r], value, acc[r][i]);
@@ -116,7 +132,7 @@ DLB_INLINE void weigh(const struct dlb_attention_decode *g, int64_t c, int rows,
 
 DLB_INLINE void values(const struct dlb_attention_decode *g, int rows)
 {
-    const int vectors = CHAINS / rows;
+    const int vectors = AT_ONCE(rows);
     int64_t c = 0;
     for (; c + vectors * VLEN <= g->n; c += vectors * VLEN)
         weigh(g, c, rows, vectors, 0);
