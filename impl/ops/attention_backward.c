@@ -32,14 +32,11 @@
 
 #include "core/brgemm.h"
 #include "core/dispatch.h"
-#include "ops/attention_backward.h"
-#include "ops/attention_internal.h"
+#include "ops/attention_backward_internal.h"
 #include "ops/attention_kernels.h"
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 DLB_ISA_TABLE(struct dlb_attention_backward_kernels, dlb_attention_backward);
@@ -51,25 +48,6 @@ dlb_attention_backward_kernels(enum dlb_isa isa)
 }
 
 enum { LINE = DLB_CACHE_LINE / sizeof(float), PANELS_MAX = DLB_ATTENTION_PANELS_MAX };
-
-struct backward_plan {
-    struct dlb_plan plan;
-    struct dlb_attention_shape s;
-    struct dlb_attention_work work;
-    const struct dlb_attention_kernels *panels;
-    const struct dlb_attention_backward_kernels *kernels;
-    const struct dlb_brgemm_kernels *brgemm;
-    int64_t kb;
-    int64_t *part_begin; /* keys: part p is [part_begin[p], part_begin[p + 1]) */
-    struct dlb_attention_strips k_strips, v_strips;
-    struct dlb_plan *forward;
-    float *dst, *statistics; /* of the forward pass */
-    const float *q, *k, *v, *mask, *diff_dst;
-    float *diff_q, *diff_k, *diff_v;
-    int64_t scratch_elements; /* of one thread, whole cache lines */
-    float *scratch;
-    float *partial; /* [head][part][row][d], scaled; NULL with one part */
-};
 
 /* A thread's scratch.  Panels lie one after the other. */
 struct memory {
@@ -105,7 +83,7 @@ static int64_t panels_of_block(const struct dlb_attention_work *w)
 }
 
 /* Keys whose gradients a unit keeps: those of a block where one block of queries sees all. */
-static int64_t keys_kept(const struct backward_plan *p)
+static int64_t keys_kept(const struct dlb_attention_backward *p)
 {
     int64_t most = 0;
     if (p->work.blocks == 1)
@@ -115,7 +93,7 @@ static int64_t keys_kept(const struct backward_plan *p)
     return most;
 }
 
-static int64_t memory_make(const struct backward_plan *p, float *scratch,
+static int64_t memory_make(const struct dlb_attention_backward *p, float *scratch,
                            struct memory *m)
 {
     const struct dlb_attention_shape *s = &p->s;
@@ -155,20 +133,11 @@ static int64_t memory_make(const struct backward_plan *p, float *scratch,
     return total;
 }
 
-/* Where row's gradient goes. */
-static float *target_of(const struct backward_plan *p, int64_t head, int64_t part,
-                        int64_t row)
-{
-    const struct dlb_attention_work *w = &p->work;
-    int64_t place = p->partial ? (head * w->parts + part) * w->rows + row
-                               : dlb_attention_row(&p->s, head, row);
-    return (p->partial ? p->partial : p->diff_q) + place * p->s.d;
-}
-
 /* Rows of q or dO of a panel as strips of columns: [strip][row of the block][width]. */
-static void pack_rows(const struct backward_plan *p, const struct queries *queries,
-                      const struct panel *panel, const float *base, int64_t n,
-                      float scale, const struct dlb_attention_strips *strips, float *to)
+static void pack_rows(const struct dlb_attention_backward *p,
+                      const struct queries *queries, const struct panel *panel,
+                      const float *base, int64_t n, float scale,
+                      const struct dlb_attention_strips *strips, float *to)
 {
     int64_t offset[DLB_ATTENTION_WIDTH_MAX], begin, end;
     const struct dlb_attention_lanes *lanes = &panel->lanes;
@@ -191,7 +160,7 @@ static void pack_rows(const struct backward_plan *p, const struct queries *queri
 
 /* What the forward pass kept of a panel's rows, and e.  True when one sees no key.  row:
  * offsets of the lanes' rows of dst. */
-static bool panel_statistics(const struct backward_plan *p, int64_t head,
+static bool panel_statistics(const struct dlb_attention_backward *p, int64_t head,
                              const int64_t *row, struct panel *panel)
 {
     const struct dlb_attention_lanes *lanes = &panel->lanes;
@@ -208,7 +177,7 @@ static bool panel_statistics(const struct backward_plan *p, int64_t head,
     return exclusive;
 }
 
-static void panel_start(const struct backward_plan *p, struct queries *queries,
+static void panel_start(const struct dlb_attention_backward *p, struct queries *queries,
                         int64_t number, const struct memory *m)
 {
     const struct dlb_attention_shape *s = &p->s;
@@ -241,8 +210,8 @@ static void panel_start(const struct backward_plan *p, struct queries *queries,
                              p->panels->finite(panel->diff, width, s->dv, width)));
 }
 
-static void queries_start(const struct backward_plan *p, int64_t head, int64_t number,
-                          const struct memory *m, struct queries *queries)
+static void queries_start(const struct dlb_attention_backward *p, int64_t head,
+                          int64_t number, const struct memory *m, struct queries *queries)
 {
     int64_t begin, end;
     dlb_share(p->work.panels, (int)number, (int)p->work.blocks, &begin, &end);
@@ -260,7 +229,7 @@ static void queries_start(const struct backward_plan *p, int64_t head, int64_t n
     }
 }
 
-static void queries_finish(const struct backward_plan *p, int64_t part,
+static void queries_finish(const struct dlb_attention_backward *p, int64_t part,
                            struct queries *queries)
 {
     const int64_t d = p->s.d;
@@ -268,13 +237,15 @@ static void queries_finish(const struct backward_plan *p, int64_t part,
         struct panel *panel = &queries->panel[i];
         const struct dlb_attention_lanes *lanes = &panel->lanes;
         int64_t offset[DLB_ATTENTION_WIDTH_MAX];
-        struct dlb_attention_rows rows = {target_of(p, queries->head, part, lanes->begin),
-                                          offset, d, panel->dq, lanes->width};
+        struct dlb_attention_rows rows = {
+            dlb_attention_backward_target(p, queries->head, part, lanes->begin), offset,
+            d, panel->dq, lanes->width};
         if (!panel->started)
             memset(panel->dq, 0, (size_t)(d * lanes->width) * sizeof(float));
         for (int64_t lane = 0; lane < lanes->width; lane++) {
             int64_t row = dlb_min(lanes->begin + lane, lanes->end - 1);
-            offset[lane] = target_of(p, queries->head, part, row) - rows.base;
+            offset[lane] =
+                dlb_attention_backward_target(p, queries->head, part, row) - rows.base;
             panel->mean[lane] = p->s.scale;
         }
         p->panels->scatter(&rows, panel->mean, lanes->end - lanes->begin);
@@ -282,7 +253,7 @@ static void queries_finish(const struct backward_plan *p, int64_t part,
 }
 
 /* P, dS and what a panel's queries get of a block. */
-static void run_panel(const struct backward_plan *p, const struct memory *m,
+static void run_panel(const struct dlb_attention_backward *p, const struct memory *m,
                       const struct block *block, int64_t image, struct panel *panel)
 {
     const struct dlb_attention_shape *s = &p->s;
@@ -346,10 +317,11 @@ static void sum_tile(const struct queries *queries, int first, struct dlb_brgemm
 }
 
 /* The gradients of a block's keys (weights: dS, rows: q) or values (P, dO). */
-static void sum_queries(const struct backward_plan *p, const struct queries *queries,
-                        const struct block *block, bool fresh, const float *weights,
-                        const float *rows, const struct dlb_attention_strips *strips,
-                        float *gradient, int64_t ld)
+static void sum_queries(const struct dlb_attention_backward *p,
+                        const struct queries *queries, const struct block *block,
+                        bool fresh, const float *weights, const float *rows,
+                        const struct dlb_attention_strips *strips, float *gradient,
+                        int64_t ld)
 {
     for (int64_t i = 0; i < strips->n; i++) {
         int64_t left, right;
@@ -382,7 +354,7 @@ static void sum_queries(const struct backward_plan *p, const struct queries *que
 }
 
 /* A pair of query and key by itself, where others must not be touched. */
-static void add_pair(const struct backward_plan *p, const struct memory *m,
+static void add_pair(const struct dlb_attention_backward *p, const struct memory *m,
                      struct panel *panel, int64_t lane, int64_t j, float mask, float *dk,
                      float *dv)
 {
@@ -405,7 +377,7 @@ static void add_pair(const struct backward_plan *p, const struct memory *m,
 }
 
 /* What is not finite reaches no one who does not see it. */
-static void run_pairs(const struct backward_plan *p, const struct memory *m,
+static void run_pairs(const struct dlb_attention_backward *p, const struct memory *m,
                       const struct block *block, int64_t image, bool fresh,
                       struct queries *queries, float *dk, float *dv)
 {
@@ -433,7 +405,7 @@ static void run_pairs(const struct backward_plan *p, const struct memory *m,
     }
 }
 
-static void run_block(const struct backward_plan *p, const struct memory *m,
+static void run_block(const struct dlb_attention_backward *p, const struct memory *m,
                       const struct block *block, bool fresh, struct queries *queries)
 {
     const struct dlb_attention_shape *s = &p->s;
@@ -458,7 +430,7 @@ static void run_block(const struct backward_plan *p, const struct memory *m,
 }
 
 /* Of a unit's keys [begin, end), what stands in its rows from row on. */
-static void write_keys(const struct backward_plan *p, const struct memory *m,
+static void write_keys(const struct dlb_attention_backward *p, const struct memory *m,
                        int64_t head, int64_t begin, int64_t end, int64_t row)
 {
     const struct dlb_attention_shape *s = &p->s;
@@ -470,7 +442,7 @@ static void write_keys(const struct backward_plan *p, const struct memory *m,
 }
 
 /* Keys that no query sees. */
-static void write_unseen(const struct backward_plan *p, const struct memory *m,
+static void write_unseen(const struct dlb_attention_backward *p, const struct memory *m,
                          int64_t head, int64_t begin, int64_t end)
 {
     memset(m->dk, 0, (size_t)(p->kb * m->k_ld) * sizeof(float));
@@ -479,7 +451,7 @@ static void write_unseen(const struct backward_plan *p, const struct memory *m,
         write_keys(p, m, head, j, dlb_min(end, j + p->kb), 0);
 }
 
-static void run_unit(const struct backward_plan *p, int64_t head, int64_t part,
+static void run_unit(const struct dlb_attention_backward *p, int64_t head, int64_t part,
                      float *scratch)
 {
     struct memory m = {0};
@@ -507,185 +479,19 @@ static void run_unit(const struct backward_plan *p, int64_t head, int64_t part,
         write_unseen(p, &m, head, first + done * p->kb, end);
 }
 
-static void merge_row(const struct backward_plan *p, int64_t head, int64_t row)
+static int64_t recompute_scratch(const struct dlb_attention_backward *p)
 {
-    const struct dlb_attention_work *w = &p->work;
-    const int64_t d = p->s.d;
-    float *to = p->diff_q + dlb_attention_row(&p->s, head, row) * d;
-    for (int64_t c = 0; c < d; c++)
-        to[c] = 0;
-    for (int64_t part = 0; part < w->parts; part++) {
-        const float *from = target_of(p, head, part, row);
-        for (int64_t c = 0; c < d; c++)
-            to[c] += from[c];
-    }
-}
-
-static void backward_run(struct dlb_plan *plan, const struct dlb_team *team)
-{
-    const struct backward_plan *p = (const struct backward_plan *)plan;
-    const struct dlb_attention_work *w = &p->work;
-    int64_t begin, end;
-    dlb_share(w->heads * w->parts, team->rank, team->size, &begin, &end);
-    for (int64_t i = begin; i < end; i++)
-        run_unit(p, i / w->parts, i % w->parts,
-                 p->scratch + team->rank * p->scratch_elements);
-    if (w->parts == 1)
-        return;
-    dlb_team_barrier(team);
-    dlb_share(w->heads * w->rows, team->rank, team->size, &begin, &end);
-    for (int64_t i = begin; i < end; i++)
-        merge_row(p, i / w->rows, i % w->rows);
-}
-
-/* The forward pass, whose dst and statistics stay here. */
-static enum dlb_status run_forward(const struct backward_plan *p, void *const *tensor,
-                                   const struct dlb_team *team, struct dlb_error *error)
-{
-    void *forward[DLB_ATTENTION_TENSORS] = {NULL};
-    memcpy(forward, tensor, DLB_ATTENTION_DST * sizeof *forward);
-    forward[DLB_ATTENTION_DST] = p->dst;
-    enum dlb_status status = p->forward->class->bind(p->forward, forward, team, error);
-    if (status)
-        return status;
-    p->forward->class->run(p->forward, team);
-    dlb_team_barrier(team);
-    return DLB_OK;
-}
-
-static enum dlb_status backward_bind(struct dlb_plan *plan, void *const *tensor,
-                                     const struct dlb_team *team, struct dlb_error *error)
-{
-    struct backward_plan *p = (struct backward_plan *)plan;
-    if (team->rank == 0) {
-        p->q = tensor[DLB_ATTENTION_Q];
-        p->k = tensor[DLB_ATTENTION_K];
-        p->v = tensor[DLB_ATTENTION_V];
-        p->mask =
-            p->s.mask == DLB_ATTENTION_BUFFER ? tensor[DLB_ATTENTION_MASK_BUFFER] : NULL;
-        p->diff_dst = tensor[DLB_ATTENTION_DIFF_DST];
-        p->diff_q = tensor[DLB_ATTENTION_DIFF_Q];
-        p->diff_k = tensor[DLB_ATTENTION_DIFF_K];
-        p->diff_v = tensor[DLB_ATTENTION_DIFF_V];
-    }
     struct memory m = {0};
-    float *scratch = p->scratch + team->rank * p->scratch_elements;
-    memset(scratch, 0, (size_t)p->scratch_elements * sizeof(float));
+    return memory_make(p, NULL, &m);
+}
+
+static void recompute_start(const struct dlb_attention_backward *p, float *scratch)
+{
+    struct memory m = {0};
     memory_make(p, scratch, &m);
     for (float *one = m.ones; one < m.panels; one++)
         *one = 1;
-    return run_forward(p, tensor, team, error);
 }
 
-static enum dlb_status backward_fetch(struct dlb_plan *plan, const struct dlb_team *team,
-                                      struct dlb_error *error)
-{
-    (void)plan, (void)team, (void)error;
-    return DLB_OK;
-}
-
-static void backward_release(struct dlb_plan *plan)
-{
-    struct backward_plan *p = (struct backward_plan *)plan;
-    dlb_plan_release(p->forward);
-    free(p->part_begin);
-    dlb_free(p->dst);
-    dlb_free(p->statistics);
-    dlb_free(p->scratch);
-    dlb_free(p->partial);
-    free(p);
-}
-
-static const struct dlb_plan_class backward_class = {
-    .impl = "native",
-    .spmd = true,
-    .bind = backward_bind,
-    .run = backward_run,
-    .fetch = backward_fetch,
-    .release = backward_release,
-};
-
-static float *take(struct backward_plan *p, int64_t elements)
-{
-    size_t bytes = (size_t)elements * sizeof(float);
-    p->plan.workspace_bytes += bytes;
-    return dlb_alloc(bytes);
-}
-
-static bool allocate(struct backward_plan *p, int threads)
-{
-    const struct dlb_attention_work *w = &p->work;
-    const struct dlb_attention_shape *s = &p->s;
-    struct memory m = {0};
-    p->part_begin = calloc((size_t)w->parts + 1, sizeof *p->part_begin);
-    if (!p->part_begin)
-        return false;
-    dlb_attention_split_keys(s, w->parts, p->part_begin);
-    /* A line between the threads keeps what the processor prefetches their own. */
-    p->scratch_elements = dlb_round_up(memory_make(p, NULL, &m), LINE) + LINE;
-    p->scratch = take(p, threads * p->scratch_elements);
-    p->dst = take(p, w->heads * w->rows * s->dv);
-    p->statistics = take(p, w->heads * w->rows * 2);
-    if (w->parts > 1)
-        p->partial = take(p, w->heads * w->parts * w->rows * s->d);
-    return p->scratch && p->dst && p->statistics && (p->partial || w->parts == 1);
-}
-
-/* The forward pass that is taken without tuning. */
-static enum dlb_status make_forward(struct backward_plan *p,
-                                    const struct dlb_problem *problem,
-                                    const struct dlb_target *target,
-                                    struct dlb_error *error)
-{
-    struct dlb_problem forward = *problem;
-    struct dlb_candidate candidate;
-    forward.pass = DLB_FWD;
-    dlb_attention_fallback(&forward, target, &candidate);
-    enum dlb_status status =
-        dlb_attention_plan(&forward, target, &candidate, &p->forward, error);
-    if (status)
-        return status;
-    ((struct dlb_attention_plan *)p->forward)->statistics = p->statistics;
-    p->plan.workspace_bytes += p->forward->workspace_bytes;
-    return DLB_OK;
-}
-
-enum dlb_status dlb_attention_backward_plan(const struct dlb_problem *problem,
-                                            const struct dlb_target *target,
-                                            const struct dlb_candidate *candidate,
-                                            struct dlb_plan **plan,
-                                            struct dlb_error *error)
-{
-    struct backward_plan *p = calloc(1, sizeof *p);
-    if (!p)
-        return dlb_fail(error, DLB_NOMEM, "No memory for a plan of %zu bytes.",
-                        sizeof *p);
-    p->plan.class = &backward_class;
-    dlb_attention_shape_get(problem, &p->s);
-    dlb_attention_work_get(&p->s, target, candidate, &p->work);
-    p->panels = dlb_attention_kernels(target->isa);
-    p->kernels = dlb_attention_backward_kernels(target->isa);
-    p->brgemm = dlb_brgemm_kernels(target->isa);
-    p->kb = candidate->tile[DLB_ATTENTION_TILE_KB];
-    dlb_attention_strips_get(target->isa, p->s.d, &p->k_strips);
-    dlb_attention_strips_get(target->isa, p->s.dv, &p->v_strips);
-    enum dlb_status status = DLB_OK;
-    if (!allocate(p, target->threads))
-        status = dlb_fail(error, DLB_NOMEM,
-                          "No memory for the scratch of attention; try fewer threads or "
-                          "a smaller problem.");
-    else
-        status = make_forward(p, problem, target, error);
-    if (status) {
-        backward_release(&p->plan);
-        return status;
-    }
-    p->plan.threads = target->threads;
-    snprintf(p->plan.version, sizeof p->plan.version, "%s", DLBENCH_VERSION);
-    snprintf(p->plan.algorithm, sizeof p->plan.algorithm, "%s",
-             dlb_attention_algorithms[candidate->algorithm]);
-    snprintf(p->plan.layout, sizeof p->plan.layout, "nshd");
-    snprintf(p->plan.isa, sizeof p->plan.isa, "%s", dlb_isa_name(target->isa));
-    *plan = &p->plan;
-    return DLB_OK;
-}
+const struct dlb_attention_backward_runner dlb_attention_recompute = {
+    recompute_scratch, recompute_start, run_unit};

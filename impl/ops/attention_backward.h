@@ -2,7 +2,8 @@
  * attention_backward.h - the backward pass of attention: its search space, how its work is
  * cut, its plans.
  *
- * Algorithm "recompute"; tiles nr, qb, kb and keysplit of enum dlb_attention_tile.  Work
+ * Algorithms "recompute", with the tiles nr, qb, kb and keysplit of enum
+ * dlb_attention_tile, and "decode" for few queries, with kb and keysplit.  Work
  * falls into units as in attention_internal.h, except that a unit has all blocks of queries
  * and that the parts of the keys have about equal numbers of pairs.
  */

@@ -76,9 +76,11 @@ static void emit_splits(struct visit *v, struct dlb_candidate *c)
 
 static void emit_keys(struct visit *v, struct dlb_candidate *c)
 {
-    static const int keys[] = {32, 64, 128, 256};
+    static const int keys[] = {8, 16, 32, 64, 128, 256};
     int64_t last = 0;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+    /* Panels have something to do for each block. */
+    for (size_t i = c->algorithm == DLB_ATTENTION_DECODE ? 0 : 2;
+         i < sizeof keys / sizeof *keys; i++) {
         int64_t kb = dlb_min(keys[i], v->s->sk);
         if (kb == last)
             return;
@@ -109,6 +111,8 @@ void dlb_attention_backward_enumerate(const struct dlb_attention_shape *s,
             emit_keys(&v, &c);
         }
     }
+    struct dlb_candidate c = {.algorithm = DLB_ATTENTION_DECODE};
+    emit_keys(&v, &c);
 }
 
 static double balance(const struct dlb_attention_shape *s,
@@ -117,19 +121,17 @@ static double balance(const struct dlb_attention_shape *s,
     return dlb_share_balance(s->mb * s->hk * parts, target->threads);
 }
 
-const char *dlb_attention_backward_refuse(const struct dlb_attention_shape *s,
-                                          const struct dlb_target *target,
-                                          const struct dlb_candidate *c)
+static const char *refuse_panels(const struct dlb_attention_shape *s,
+                                 const struct dlb_target *target,
+                                 const struct dlb_candidate *c)
 {
-    const int *tile = c->tile;
-    const int lanes = dlb_isa_lanes(target->isa), parts = tile[DLB_ATTENTION_TILE_SPLIT];
+    const int lanes = dlb_isa_lanes(target->isa);
     const int64_t vectors = dlb_div_up(s->sq * s->group, lanes);
-    const int64_t nr = tile[DLB_ATTENTION_TILE_NR], qb = tile[DLB_ATTENTION_TILE_QB],
-                  kb = tile[DLB_ATTENTION_TILE_KB];
+    const int64_t nr = c->tile[DLB_ATTENTION_TILE_NR],
+                  qb = c->tile[DLB_ATTENTION_TILE_QB],
+                  kb = c->tile[DLB_ATTENTION_TILE_KB];
     const double block =
         (double)((3 * s->d + 2 * s->dv + 2 * kb) * qb + 2 * kb * (s->d + s->dv));
-    if (c->algorithm != DLB_ATTENTION_RECOMPUTE)
-        return "the backward pass knows recompute only";
     if (nr < 1 || nr % lanes || nr / lanes > DLB_ATTENTION_NV)
         return "nr is not 1 to 4 vectors";
     if (nr / lanes > vectors)
@@ -139,10 +141,29 @@ const char *dlb_attention_backward_refuse(const struct dlb_attention_shape *s,
     if (qb < nr || qb % nr || qb / nr > DLB_ATTENTION_PANELS_MAX ||
         qb / nr > dlb_div_up(vectors, nr / lanes))
         return "qb is not a number of panels that there are";
-    if (kb < 1 || kb > s->sk)
-        return "kb is not a part of the keys";
     if (qb > nr && sizeof(float) * block > (double)target->l2_bytes)
         return "a block exceeds the second-level cache";
+    return NULL;
+}
+
+const char *dlb_attention_backward_refuse(const struct dlb_attention_shape *s,
+                                          const struct dlb_target *target,
+                                          const struct dlb_candidate *c)
+{
+    const int *tile = c->tile;
+    const int parts = tile[DLB_ATTENTION_TILE_SPLIT];
+    const int64_t kb = tile[DLB_ATTENTION_TILE_KB];
+    const char *reason = NULL;
+    if (kb < 1 || kb > s->sk)
+        return "kb is not a part of the keys";
+    if (c->algorithm == DLB_ATTENTION_RECOMPUTE)
+        reason = refuse_panels(s, target, c);
+    else if (c->algorithm == DLB_ATTENTION_DECODE)
+        reason = dlb_attention_refuse_decode(s, c);
+    else
+        reason = "the backward pass knows recompute and decode only";
+    if (reason)
+        return reason;
     if (tile[DLB_ATTENTION_TILE_PACK])
         return "keys and values are copied in any case";
     if (parts < 1 || parts > target->threads)
@@ -212,6 +233,23 @@ static double head_cycles(const struct dlb_attention_shape *s,
     return cycles;
 }
 
+/* Few queries: the rows of K, V and their gradients pass once. */
+static double decode_ns(const struct dlb_attention_shape *s,
+                        const struct dlb_target *target, const struct dlb_rates *rates,
+                        const struct dlb_attention_work *w, double peak)
+{
+    static const double PAIR_CYCLES = 4;
+    const double row = (double)(s->d + s->dv);
+    const double pairs = (double)(w->heads * w->rows) * (double)s->sk;
+    const double cycles =
+        pairs * ((1.5 * (double)s->d + (double)s->dv) / w->lanes + PAIR_CYCLES);
+    const double bytes = 3 * sizeof(float) * (double)(w->heads * s->sk) * row;
+    return fmax(cycles * 4.0 * w->lanes / peak,
+                dlb_op_transfer_ns(target, rates, bytes, bytes)) /
+               balance(s, target, w->parts) +
+           rates->barrier_ns * (w->parts > 1 ? 2 : 1);
+}
+
 double dlb_attention_backward_estimate(const struct dlb_attention_shape *s,
                                        const struct dlb_target *target,
                                        const struct dlb_rates *rates,
@@ -222,6 +260,8 @@ double dlb_attention_backward_estimate(const struct dlb_attention_shape *s,
     const double cycle_flops = 4.0 * w.lanes;
     const double peak =
         rates->peak_gflops > 0 ? rates->peak_gflops : 3.0 * cycle_flops * target->threads;
+    if (c->algorithm == DLB_ATTENTION_DECODE)
+        return decode_ns(s, target, rates, &w, peak);
     const double merge =
         w.parts > 1 ? (double)(w.rows * s->d * (w.parts + 1)) / w.lanes : 0;
     const double cycles =

@@ -1,12 +1,13 @@
 /*
  * Attention of few queries: bound by reading K and V, so nothing is packed.
  *
- *   s[r][j] = q[r] . k[j];  p = exp(s - m);  o[r] = factor[r] o[r] + sum of p[r][j] v[j]
+ *   s[r][j] = q[r] . k[j];  p = exp(s - m);  o[r] = factor[r] o[r] + sum of p[r][j] v[j];
+ *   backward: dk[j] = sum of ds[r][j] q[r]
  *
  * Shapes    q [R][d], K [keys][d], V [keys][dv] as rows, s [R][keys], o [R][dv]
  * Units     elements
  * Tiles     scores: R queries x CHAINS/R keys, vectors along d; values: R queries x
- *           CHAINS/R vectors of columns; 8 at most.  R is 1, 2 or 4
+ *           CHAINS/R vectors of columns; outer: the same with q in the registers; 8 at most.  R is 1, 2 or 4
  * Work items and barriers   none: one call, one thread
  * Scratch   none
  * Cost      2*R*keys*(d + dv) flops; d + dv elements are read a key
@@ -142,6 +143,57 @@ DLB_INLINE void values(const struct dlb_attention_decode *g, int rows)
         weigh(g, c, rows, 1, (int)(g->n - c));
 }
 
+/* Columns c … c + vectors*VLEN-1 of all keys; of a tail only the first n of one vector. */
+DLB_INLINE void spread(const struct dlb_attention_decode *g, int64_t c, int rows,
+                       int vectors, int n, bool add)
+{
+    vec q[ROWS_MAX][KEYS_MAX];
+    DLB_UNROLL
+    for (int r = 0; r < rows; r++)
+        DLB_UNROLL
+    for (int i = 0; i < vectors; i++) {
+        const float *from = g->q + r * g->q_ld + c + i * VLEN;
+        q[r][i] = n ? v_load_n(from, n) : v_loadu(from);
+    }
+    float *to = g->to + c;
+    for (int64_t j = 0; j < g->keys; j++, to += g->to_ld) {
+        DLB_UNROLL
+        for (int i = 0; i < vectors; i++) {
+            vec sum = !add ? v_zero() : n ? v_load_n(to, n) : v_loadu(to + i * VLEN);
+            DLB_UNROLL
+            for (int r = 0; r < rows; r++)
+                sum = v_fma(v_set1(g->s[r * g->s_ld + j]), q[r][i], sum);
+            if (n)
+                v_store_n(to, sum, n);
+            else
+                v_storeu(to + i * VLEN, sum);
+        }
+    }
+}
+
+DLB_INLINE void outer(const struct dlb_attention_decode *g, int rows, bool add)
+{
+    const int vectors = AT_ONCE(rows);
+    int64_t c = 0;
+    for (; c + vectors * VLEN <= g->n; c += vectors * VLEN)
+        spread(g, c, rows, vectors, 0, add);
+    for (; c + VLEN <= g->n; c += VLEN)
+        spread(g, c, rows, 1, 0, add);
+    if (c < g->n)
+        spread(g, c, rows, 1, (int)(g->n - c), add);
+}
+
+static void weights(float *s, float *ds, int64_t keys, float maximum, float weight,
+                    float mean)
+{
+    const vec top = v_set1(maximum), factor = v_set1(weight), off = v_set1(mean);
+    for (int64_t j = 0; j < keys; j += VLEN) {
+        vec p = v_mul(factor, v_exp_fast(v_sub(v_load(s + j), top)));
+        v_store(s + j, p);
+        v_store(ds + j, v_mul(p, v_sub(v_load(ds + j), off)));
+    }
+}
+
 static float softmax(float *s, int64_t keys, float *maximum, float *sum)
 {
     float lanes[VLEN];
@@ -175,16 +227,26 @@ static float softmax(float *s, int64_t keys, float *maximum, float *sum)
     static void values_##rows(const struct dlb_attention_decode *call)                   \
     {                                                                                    \
         values(call, rows);                                                              \
+    }                                                                                    \
+    static void outer_##rows(const struct dlb_attention_decode *call)                    \
+    {                                                                                    \
+        if (call->add)                                                                   \
+            outer(call, rows, true);                                                     \
+        else                                                                             \
+            outer(call, rows, false);                                                    \
     }
 ROWS(ROWS_FUNCTIONS)
 
 #define SCORES_ENTRY(rows) [rows] = scores_##rows,
 #define VALUES_ENTRY(rows) [rows] = values_##rows,
+#define OUTER_ENTRY(rows)  [rows] = outer_##rows,
 
 extern const struct dlb_attention_decode_kernels DLB_NAME(dlb_attention_decode);
 const struct dlb_attention_decode_kernels DLB_NAME(dlb_attention_decode) = {
     .lanes = VLEN,
     .scores = {ROWS(SCORES_ENTRY)},
     .values = {ROWS(VALUES_ENTRY)},
+    .outer = {ROWS(OUTER_ENTRY)},
     .softmax = softmax,
+    .weights = weights,
 };

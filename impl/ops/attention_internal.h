@@ -75,6 +75,9 @@ void dlb_attention_enumerate(const struct dlb_problem *problem,
 const char *dlb_attention_refuse(const struct dlb_problem *problem,
                                  const struct dlb_target *target,
                                  const struct dlb_candidate *candidate);
+/* What of it is decode's alone. */
+const char *dlb_attention_refuse_decode(const struct dlb_attention_shape *shape,
+                                        const struct dlb_candidate *candidate);
 void dlb_attention_fallback(const struct dlb_problem *problem,
                             const struct dlb_target *target,
                             struct dlb_candidate *candidate);

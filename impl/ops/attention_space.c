@@ -273,8 +273,8 @@ static const char *refuse_online(const struct dlb_attention_shape *s,
     return NULL;
 }
 
-static const char *refuse_decode(const struct dlb_attention_shape *s,
-                                 const struct dlb_candidate *c)
+const char *dlb_attention_refuse_decode(const struct dlb_attention_shape *s,
+                                        const struct dlb_candidate *c)
 {
     if (s->sq * s->group > DECODE_ROWS)
         return "queries are too many to be worked on one by one";
@@ -296,7 +296,7 @@ const char *dlb_attention_refuse(const struct dlb_problem *problem,
     if (c->algorithm == DLB_ATTENTION_ONLINE)
         reason = refuse_online(&s, target, c);
     else if (c->algorithm == DLB_ATTENTION_DECODE)
-        reason = refuse_decode(&s, c);
+        reason = dlb_attention_refuse_decode(&s, c);
     else
         reason = "no such algorithm";
     if (reason)
