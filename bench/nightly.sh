@@ -14,7 +14,7 @@ bench/nightly.sh [options] BASE [NEW] [-- options of compare]
   --out DIR       folder for the runs and summary.md, made anew;
                   default: results/nightly-<utc>
   --suite FILE    problems; default: configs/nightly.csv
-  --rounds N      runs of each side, in turn: base, new, base, new; default 2
+  --rounds N      runs of each side, in turn: base, new, base, new, …; default 3
   --seconds N     for the runs of both sides together; default 900
   --history DIR   keep the tables of each night's first run of NEW there, and add to the
                   summary where the times of all nights changed
@@ -34,7 +34,7 @@ is_count() {
 
 stamp=$(date -u +%Y%m%dT%H%M%SZ)
 out=$here/results/nightly-$stamp suite=$here/configs/nightly.csv history=''
-rounds=2 seconds=900 only_build='' base='' new=''
+rounds=3 seconds=900 only_build='' base='' new=''
 while [ $# -gt 0 ]; do
     case $1 in
     --out | --suite | --rounds | --seconds | --history)
