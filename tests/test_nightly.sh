@@ -81,9 +81,10 @@ refused() { # words, arguments…
 # --- the order, and what each is given
 nightly --out out v1 v2
 ended 0 'two revisions'
-suite='--suite project/configs/nightly.csv --sweep --budget 226 --quiet --out out'
+suite='--suite project/configs/nightly.csv --sweep --budget 151 --quiet --out out'
 expected="1: --version;2: --version;1: $suite/base-1;2: $suite/new-1;1: $suite/base-2;"
-expected="${expected}2: $suite/new-2;2: compare --format md --base out/base-2 out/new-2"
+expected="${expected}2: $suite/new-2;1: $suite/base-3;2: $suite/new-3;2: compare --format md"
+expected="$expected --base out/base-3 out/new-3 --base out/base-2 out/new-2"
 expected="$expected --base out/base-1 out/new-1 --confirm 5;"
 [ "$(logged)" = "$expected" ] || complain "the calls are $(logged) and not $expected"
 grep -q '^| the comparison |$' out/summary.md || complain 'no comparison in the summary'
