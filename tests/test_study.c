@@ -90,7 +90,8 @@ static enum dlb_status tune_and_be_stopped(void *context, char *const *argv,
 struct seen {
     int rows;
     double regret[3], half_width;
-    int64_t legal, full_tried;
+    double seconds;
+    int64_t legal, chosen_tried, full_tried, random_tried;
     char chosen[DLB_SHAPE_MAX], again[DLB_SHAPE_MAX], best[DLB_SHAPE_MAX];
 };
 
@@ -107,6 +108,9 @@ static enum dlb_status see(void *context, struct dlb_cell *cell,
     seen->half_width = cell[DLB_STUDY_HALF_WIDTH].number;
     seen->legal = cell[DLB_STUDY_LEGAL].integer;
     seen->full_tried = cell[DLB_STUDY_FULL_TRIED].integer;
+    seen->chosen_tried = cell[DLB_STUDY_CHOSEN_TRIED].integer;
+    seen->random_tried = cell[DLB_STUDY_RANDOM_TRIED].integer;
+    seen->seconds = cell[DLB_STUDY_CHOSEN_SECONDS].number;
     snprintf(seen->chosen, sizeof seen->chosen, "%s", cell[DLB_STUDY_CHOSEN].text);
     snprintf(seen->again, sizeof seen->again, "%s", cell[DLB_STUDY_AGAIN].text);
     snprintf(seen->best, sizeof seen->best, "%s", cell[DLB_STUDY_BEST].text);
@@ -155,6 +159,8 @@ static void one_problem_is_studied(void **state)
     assert_int_equal(seen.rows, 1);
     assert_true(seen.legal > 1);
     assert_int_equal(seen.full_tried, seen.legal);
+    assert_true(seen.chosen_tried > 1 && seen.random_tried > 1);
+    assert_true(seen.seconds > 0);
     for (int i = 0; i < 3; i++)
         assert_true(seen.regret[i] >= 0);
     /* What is best has no regret, and nothing else has none but by a tie. */

@@ -318,6 +318,9 @@ bool dlb_cache_find(const struct dlb_cache *cache, const struct dlb_cache_key *k
         tuned->best_ns[tuned->best_n++] = found->cell[places[i].ns].number;
     }
     tuned->stale = is_stale(cache, found);
+    tuned->tried = (int)found->cell[DLB_TUNING_TRIED].integer;
+    tuned->legal = (int)found->cell[DLB_TUNING_LEGAL].integer;
+    tuned->seconds = found->cell[DLB_TUNING_SECONDS].number;
     return tuned->best_n > 0;
 }
 

@@ -68,7 +68,7 @@ struct dlb_tuned {
     double best_ns[DLB_SEARCH_BEST];
     int best_n;
     bool stale;
-    int tried, legal; /* of the search that found them; only stored */
+    int tried, legal; /* of the search that found them */
     double seconds;
 };
 
