@@ -1,6 +1,7 @@
 /*
  * The only place that prints errors and exits.
  */
+#include "claims/command.h"
 #include "exit.h"
 #include "judge/compare.h"
 #include "judge/history.h"
@@ -181,7 +182,11 @@ static int list_space(const struct dlb_options *options)
 
 static int list(const struct dlb_options *options)
 {
+    struct dlb_error error = {0};
     const char *what = options->words_n ? options->words[0] : "ops";
+    if (!strcmp(what, "claims"))
+        return dlb_claims_list(stdout, &error) ? fail(&error, DLB_EXIT_USAGE)
+                                               : DLB_EXIT_OK;
     if (options->shapes_n || options->suite)
         return list_space(options);
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
@@ -227,6 +232,18 @@ static int study(const struct dlb_options *options, int argc, char **argv)
     return exit_status;
 }
 
+static int claims(const struct dlb_options *options, int argc, char **argv)
+{
+    struct dlb_error error = {0};
+    int exit_status = DLB_EXIT_USAGE;
+    struct dlb_session_io io = session_io(argc, argv);
+    signal(SIGINT, on_interrupt);
+    signal(SIGTERM, on_interrupt);
+    if (dlb_claims_run(options, &io, &exit_status, &error))
+        return fail(&error, exit_status);
+    return exit_status;
+}
+
 static int tune(const struct dlb_options *options, int argc, char **argv)
 {
     struct dlb_error error = {0};
@@ -256,6 +273,8 @@ static int run_command(const struct dlb_options *options, int argc, char **argv)
         return export(options);
     case DLB_COMMAND_TUNE:
         return tune(options, argc, argv);
+    case DLB_COMMAND_CLAIMS:
+        return claims(options, argc, argv);
     case DLB_COMMAND_HELP:
         dlb_options_help(stdout);
         return DLB_EXIT_OK;

@@ -30,6 +30,7 @@ enum {
     COMPARE = 1 << DLB_COMMAND_COMPARE,
     HISTORY = 1 << DLB_COMMAND_HISTORY,
     TUNE = 1 << DLB_COMMAND_TUNE,
+    CLAIMS = 1 << DLB_COMMAND_CLAIMS,
     ALL = ~0
 };
 
@@ -49,8 +50,8 @@ static const char *const impls[] = {"native", "onednn", "naive", NULL};
 static const char *const accuracies[] = {"exact", "winograd", NULL};
 static const char *const cache_states[] = {"hot", "cold", NULL};
 static const char *const formats[] = {"text", "md", "csv", "json", NULL};
-static const char *const topics[] = {"ops",     "suites",           "tiles", "isa",
-                                     "columns", "columns-markdown", NULL};
+static const char *const topics[] = {"ops",     "suites",           "tiles",  "isa",
+                                     "columns", "columns-markdown", "claims", NULL};
 
 #define AT(field) offsetof(struct dlb_options, field)
 static const struct option table[] = {
@@ -80,11 +81,11 @@ static const struct option table[] = {
     {"How to run it", "threads", "LIST",
      "counts and names of thread sets, as 1,2,cores,smt;\ndefault: 1, 2, 4, ... and all "
      "usable cores",
-     TEXT, AT(threads), BENCH | TUNE | DOCTOR | LIST, true, NULL},
+     TEXT, AT(threads), BENCH | TUNE | CLAIMS | DOCTOR | LIST, true, NULL},
     {NULL, "impl", "LIST", "of native, onednn, naive; default: native,onednn in pairs",
      WORDS, AT(impl), BENCH, true, impls},
     {NULL, "isa", "NAME", "cap the instruction set; dlbench list isa names them", TEXT,
-     AT(isa), BENCH | TUNE | DOCTOR | LIST, true, NULL},
+     AT(isa), BENCH | TUNE | CLAIMS | DOCTOR | LIST, true, NULL},
     {NULL, "accuracy", "CLASS",
      "exact (default), or winograd: reduced-accuracy algorithms\nare admitted on both "
      "sides",
@@ -94,7 +95,7 @@ static const struct option table[] = {
     {NULL, "budget", "SECONDS", "for the whole command; an estimate is printed first",
      SECONDS, AT(budget_seconds), BENCH | DOCTOR | TUNE, false, NULL},
     {NULL, "seed", "N", "of fills, random order and resampling; default 0", WHOLE,
-     AT(seed), BENCH | TUNE | COMPARE, true, NULL},
+     AT(seed), BENCH | TUNE | CLAIMS | COMPARE, true, NULL},
     {NULL, "topology", "SPEC",
      "another machine, hwloc XML or \"pack:2 core:8 pu:2\"; with\n--dry-run or the "
      "command "
@@ -110,6 +111,12 @@ static const struct option table[] = {
      FLAG, AT(aa), BENCH, true, NULL},
     {NULL, "dry-run", NULL, "print the plan and do nothing", FLAG, AT(dry_run), BENCH,
      true, NULL},
+    {NULL, "claim", "ID,...", "these claims only; dlbench list claims names them", TEXT,
+     AT(claim), CLAIMS, true, NULL},
+    {NULL, "quick", NULL, "fewer conditions and less time for each", FLAG, AT(quick),
+     CLAIMS, true, NULL},
+    {NULL, "from", "RUN", "judge the observations of this run again; measure nothing",
+     TEXT, AT(from), CLAIMS, true, NULL},
     {NULL, "study", NULL,
      "how far the search's winners are from the best of all\nlegal candidates; without "
      "problems: of configs/study.csv",
@@ -119,7 +126,7 @@ static const struct option table[] = {
      "nothing is timed",
      TEXT, AT(replay), TUNE, true, NULL},
     {"What comes out", "out", "DIR", "folder of this run; default: a new one in results/",
-     TEXT, AT(out), BENCH | TUNE, true, NULL},
+     TEXT, AT(out), BENCH | TUNE | CLAIMS, true, NULL},
     {NULL, "resume", "RUN", "go on with an interrupted run, measuring nothing twice",
      TEXT, AT(resume), BENCH, false, NULL},
     {NULL, "export", "KIND=FILE", "also write the results in another tool's format",
@@ -157,7 +164,7 @@ static const struct command {
     {"topology", "", "the machine as seen, and its thread sets", DLB_COMMAND_TOPOLOGY,
      NULL, 0},
     {"list", " [TOPIC]",
-     "ops, suites, tiles, isa, columns or columns-markdown;\n"
+     "ops, suites, tiles, isa, columns, columns-markdown or claims;\n"
      "list tiles --op conv --shape DESC: a problem's search space",
      DLB_COMMAND_LIST, topics, 0},
     {"compare", " BASE NEW...",
@@ -174,6 +181,9 @@ static const struct command {
      "otava",
      DLB_COMMAND_EXPORT, NULL, 2},
     {"tune", " ...", "how good the search for tiles is", DLB_COMMAND_TUNE, NULL, 0},
+    {"claims", " ...",
+     "do the performance claims of well-known answers on deep\nlearning hold here?",
+     DLB_COMMAND_CLAIMS, NULL, 0},
     {"help", "", "this text", DLB_COMMAND_HELP, NULL, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -185,6 +195,8 @@ static const struct {
     {"shape", "suite", "one names the problems, the other a file of them"},
     {"sweep", "candidate", "one searches the candidates, the other names one"},
     {"cache", "no-cache", "one names the tuning cache, the other goes without"},
+    {"from", "quick", "one judges what was measured, the other measures"},
+    {"from", "out", "the verdicts go into the folder of the run that is judged"},
     {"study", "replay", "one times the candidates, the other nothing"},
     {"dry-run", "check", "one does nothing, the other verifies"},
     {"dry-run", "check-determinism", "one does nothing, the other runs everything twice"},

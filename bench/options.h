@@ -21,6 +21,7 @@ enum dlb_command {
     DLB_COMMAND_HISTORY, /* words: runs */
     DLB_COMMAND_EXPORT,  /* words: KIND=FILE, runs */
     DLB_COMMAND_TUNE,
+    DLB_COMMAND_CLAIMS,
     DLB_COMMAND_HELP,
     DLB_COMMAND_VERSION
 };
@@ -39,12 +40,14 @@ struct dlb_options {
     const char *bases[DLB_BASES_MAX];
     int bases_n;
     double threshold_percent;
-    int64_t confirm;       /* rounds */
-    const char *cache;     /* file of the tuning cache */
-    const char *replay;    /* tune: trials.csv, or the run that holds it */
-    double budget_seconds; /* 0 = the default */
+    int64_t confirm;          /* rounds */
+    const char *cache;        /* file of the tuning cache */
+    const char *replay;       /* tune: trials.csv, or the run that holds it */
+    const char *claim, *from; /* claims: ids; the run that is judged again */
+    double budget_seconds;    /* 0 = the default */
     int64_t seed;
     bool study; /* tune */
+    bool quick; /* claims */
     bool sweep, check, check_determinism, aa, dry_run, quiet, oversubscribe, no_cache;
 };
 

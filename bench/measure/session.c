@@ -110,8 +110,8 @@ out:
     return status;
 }
 
-static enum dlb_status write_manifest(struct dlb_session *session, const char *state,
-                                      struct dlb_error *error)
+enum dlb_status dlb_session_manifest(struct dlb_session *session, const char *state,
+                                     struct dlb_error *error)
 {
     struct dlb_fact *facts = NULL;
     int facts_n = 0;
@@ -325,7 +325,7 @@ static enum dlb_status start(struct dlb_session *session, struct dlb_error *erro
     const struct dlb_options *options = session->options;
     enum dlb_status status = open_run(session, error);
     if (!status && !only_shown(session))
-        status = write_manifest(session, "running", error);
+        status = dlb_session_manifest(session, "running", error);
     if (status)
         return status;
     dlb_screen_head(session);
@@ -339,7 +339,7 @@ static enum dlb_status start(struct dlb_session *session, struct dlb_error *erro
                      : dlb_session_gauge(session, &session->station[s], error);
     dlb_progress_release(session->progress);
     session->progress = NULL;
-    return status ? status : write_manifest(session, "running", error);
+    return status ? status : dlb_session_manifest(session, "running", error);
 }
 
 double dlb_session_seconds(const struct dlb_session *session)
@@ -408,7 +408,8 @@ static enum dlb_status close_run(struct dlb_session *session, enum dlb_status st
         return status;
     enum dlb_status closing = DLB_OK;
     if (!only_shown(session))
-        closing = write_manifest(session, whole ? "finished" : "interrupted", &ignored);
+        closing =
+            dlb_session_manifest(session, whole ? "finished" : "interrupted", &ignored);
     if (whole && closing)
         *error = ignored;
     const char *folder = dlb_run_path(session->run);

@@ -57,6 +57,10 @@ struct dlb_session {
     struct dlb_ratio *twin; /* --aa: native beside itself, [case][station]; else NULL */
 };
 
+/* The part of it that looks at the machine: instruction set, topology, thread sets. */
+enum dlb_status dlb_session_prepare_machine(struct dlb_session *session,
+                                            struct dlb_error *error);
+
 /* Fills the session from its options; nothing is measured or written.  A failure is bad
  * input. */
 enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_error *error);
@@ -68,6 +72,11 @@ void dlb_session_release(struct dlb_session *session);
 /* Ceilings of one thread set: its rates. */
 enum dlb_status dlb_session_gauge(struct dlb_session *session,
                                   struct dlb_station *station, struct dlb_error *error);
+
+/* Writes the manifest of session->run, where there is one: running, finished or
+ * interrupted. */
+enum dlb_status dlb_session_manifest(struct dlb_session *session, const char *state,
+                                     struct dlb_error *error);
 
 /* False when the problem needs more memory than there is; reason says how much. */
 bool dlb_session_holds(const struct dlb_case *item, char *reason, size_t room);

@@ -322,12 +322,21 @@ static enum dlb_status open_cache(struct dlb_session *session, struct dlb_error 
     return status ? dlb_fail(error, status, "%s", why.text) : DLB_OK;
 }
 
+enum dlb_status dlb_session_prepare_machine(struct dlb_session *session,
+                                            struct dlb_error *error)
+{
+    enum dlb_status status = prepare_isa(session, error);
+    if (!status)
+        status = dlb_topology_load(session->options->topology, &session->topology, error);
+    return status ? status : prepare_stations(session, error);
+}
+
 enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_error *error)
 {
     const struct dlb_options *options = session->options;
     int cache_state = DLB_CACHE_HOT;
-    enum dlb_status status = prepare_isa(session, error);
-    if (!status && options->export_to)
+    enum dlb_status status = DLB_OK;
+    if (options->export_to)
         status = check_export(options->export_to, error);
     if (!status && options->cache_state)
         status = parse_name("--cache-state", options->cache_state, dlb_cache_state_names,
@@ -340,9 +349,7 @@ enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_erro
     if (!status)
         status = set_classes(session, error);
     if (!status)
-        status = dlb_topology_load(options->topology, &session->topology, error);
-    if (!status)
-        status = prepare_stations(session, error);
+        status = dlb_session_prepare_machine(session, error);
     if (!status && session->topology->synthetic && !options->dry_run)
         return dlb_fail(
             error, DLB_INVALID,

@@ -47,7 +47,7 @@ struct study {
     struct dlb_session session;
     dlb_rerun_fn *rerun;
     void *context;
-    char folder[PATH_MAX_BYTES];
+    const char *folder; /* the run's */
     struct dlb_table_file table;
     struct dlb_regret *regret; /* owned */
     int n, all, tunings;
@@ -521,22 +521,20 @@ static void show_sum(const struct study *study)
     fprintf(out, "Study: %s/%s\n", study->folder, dlb_tables[DLB_TABLE_STUDY].file);
 }
 
-static enum dlb_status open_folder(struct study *study, struct dlb_error *error)
+static enum dlb_status open_run(struct study *study, struct dlb_error *error)
 {
-    const char *out = study->session.options->out;
-    char time[DLB_TIME_TEXT];
-    dlb_run_time(time);
-    int length = out ? snprintf(study->folder, sizeof study->folder, "%s", out)
-                     : snprintf(study->folder, sizeof study->folder,
-                                DLBENCH_SOURCE_DIR "/results/%s-study", time);
-    if (length >= (int)sizeof study->folder)
-        return dlb_fail(error, DLB_INVALID, "--out %.40s… is longer than %zu bytes.", out,
-                        sizeof study->folder - 1);
-    enum dlb_status status = dlb_folders_make(study->folder, error);
-    if (!status)
+    struct dlb_session *session = &study->session;
+    const char *out = session->options->out;
+    enum dlb_status status = dlb_run_create_bare(
+        out ? NULL : DLBENCH_SOURCE_DIR "/results", out, "study", &session->run, error);
+    if (!status) {
+        study->folder = dlb_run_path(session->run);
         status = dlb_table_file_open(&study->table, study->folder, DLB_TABLE_STUDY, true,
                                      error);
-    return status ? status : dlb_table_file_cut(&study->table, 0, error);
+    }
+    if (!status)
+        status = dlb_table_file_cut(&study->table, 0, error);
+    return status ? status : dlb_session_manifest(session, "running", error);
 }
 
 static enum dlb_status run(struct study *study, struct dlb_error *error)
@@ -544,7 +542,7 @@ static enum dlb_status run(struct study *study, struct dlb_error *error)
     struct dlb_session *session = &study->session;
     enum dlb_status status = dlb_pool_check_runtime(error);
     if (!status)
-        status = open_folder(study, error);
+        status = open_run(study, error);
     if (status)
         return status;
     dlb_screen_head(session);
@@ -563,7 +561,10 @@ static enum dlb_status run(struct study *study, struct dlb_error *error)
     dlb_progress_release(session->progress);
     session->progress = NULL;
     show_sum(study);
-    return status;
+    struct dlb_error ignored;
+    enum dlb_status closing = dlb_session_manifest(
+        session, status ? "interrupted" : "finished", status ? &ignored : error);
+    return status ? status : closing;
 }
 
 enum dlb_status dlb_study_run(const struct dlb_options *options,

@@ -17,6 +17,8 @@ static const struct dlb_column_def trial_columns[] = {DLB_TRIAL_COLUMNS};
 static const struct dlb_column_def sample_columns[] = {DLB_SAMPLE_COLUMNS};
 static const struct dlb_column_def tuning_columns[] = {DLB_TUNING_COLUMNS};
 static const struct dlb_column_def study_columns[] = {DLB_STUDY_COLUMNS};
+static const struct dlb_column_def observation_columns[] = {DLB_OBSERVATION_COLUMNS};
+static const struct dlb_column_def claim_columns[] = {DLB_CLAIM_COLUMNS};
 #undef X
 
 const struct dlb_table dlb_tables[DLB_TABLES] = {
@@ -34,6 +36,11 @@ const struct dlb_table dlb_tables[DLB_TABLES] = {
     [DLB_TABLE_STUDY] = {"study.csv",
                          "how far the winners of the search are from the best",
                          study_columns, DLB_STUDY_COLUMNS_N},
+    [DLB_TABLE_OBSERVATIONS] = {"observations.csv",
+                                "what the experiments behind the claims saw",
+                                observation_columns, DLB_OBSERVATION_COLUMNS_N},
+    [DLB_TABLE_CLAIMS] = {"claims.csv", "verdicts on the claims", claim_columns,
+                          DLB_CLAIM_COLUMNS_N},
 };
 
 static const char *const type_names[] = {

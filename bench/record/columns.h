@@ -1,6 +1,6 @@
 /*
- * columns.h - the columns of results.csv, trials.csv and samples.csv, of the tuning cache
- * and of a study of the tuner: tables that write and read rows, that "dlbench list columns" prints, and README's
+ * columns.h - the columns of results.csv, trials.csv and samples.csv, of the tuning
+ * cache, of a study of the tuner and of the claims: tables that write and read rows, that "dlbench list columns" prints, and README's
  * tables are made from.
  *
  * Columns are only ever appended; names are lower case with unit suffixes; an empty cell
@@ -108,6 +108,40 @@ enum dlb_column {
     X(RANK_CORRELATION, "rank_correlation", REAL,                                        \
       "Spearman's, of the model's times and the measured ones")
 
+/* The columns of observations.csv, what the experiments behind the claims saw. */
+#define DLB_OBSERVATION_COLUMNS                                                          \
+    X(SCHEMA_VERSION, "schema_version", INT, "version of this table")                    \
+    X(RUN_ID, "run_id", TEXT, "the run that the observation belongs to")                 \
+    X(EXPERIMENT, "experiment", TEXT, "who saw it")                                      \
+    X(CONDITION, "condition", TEXT, "under what: words key=value")                       \
+    X(IMPL, "impl", TEXT, "native or onednn; empty where it does not matter")            \
+    X(THREADS, "threads", INT, "threads of the team; empty where they do not matter")    \
+    X(ARM, "arm", TEXT, "what was tried")                                                \
+    X(METRIC, "metric", TEXT, "what was measured")                                       \
+    X(REPLICATE, "replicate", INT, "number of the paired round, or the seed")            \
+    X(STEP, "step", INT, "of a training curve, which no verdict counts; else empty")     \
+    X(X, "x", REAL, "what slopes and exponents are fitted over")                         \
+    X(VALUE, "value", REAL, "what was seen")
+
+/* The columns of claims.csv in a run's folder: the verdicts. */
+#define DLB_CLAIM_COLUMNS                                                                \
+    X(CLAIM_ID, "claim_id", TEXT, "the claim, as in configs/claims.csv")                 \
+    X(ANSWER, "answer", INT, "the interview answer that says so, 1 to 10")               \
+    X(CLAIM, "claim", TEXT, "what is claimed, in our words")                             \
+    X(KIND, "kind", TEXT, "speed, learning or arithmetic")                               \
+    X(METRIC, "metric", TEXT, "what was measured, and the statistic of it")              \
+    X(CONDITIONS, "conditions", TEXT, "what was varied")                                 \
+    X(N, "n", INT, "pairs or replicates behind it")                                      \
+    X(EFFECT, "effect", REAL, "mean over the conditions; of ratios the geometric one")   \
+    X(CI_LO, "ci_lo", REAL, "lower end of its 95 % interval")                            \
+    X(CI_HI, "ci_hi", REAL, "upper end of its 95 % interval")                            \
+    X(THRESHOLD, "threshold", TEXT, "what the rule asks for")                            \
+    X(VERDICT, "verdict", TEXT,                                                          \
+      "supported, conditional, refuted, inconclusive or not measured")                   \
+    X(WHERE, "where", TEXT, "conditional: where it holds, and where not")                \
+    X(RUN_ID, "run_id", TEXT, "the run whose observations were judged")                  \
+    X(NOTE, "note", TEXT, "what is confounded, and how it was controlled")
+
 enum dlb_trial_column {
 #define X(id, name, type, meaning) DLB_TRIAL_##id,
     DLB_TRIAL_COLUMNS
@@ -136,6 +170,20 @@ enum dlb_study_column {
         DLB_STUDY_COLUMNS_N
 };
 
+enum dlb_observation_column {
+#define X(id, name, type, meaning) DLB_OBSERVATION_##id,
+    DLB_OBSERVATION_COLUMNS
+#undef X
+        DLB_OBSERVATION_COLUMNS_N
+};
+
+enum dlb_claim_column {
+#define X(id, name, type, meaning) DLB_CLAIM_##id,
+    DLB_CLAIM_COLUMNS
+#undef X
+        DLB_CLAIM_COLUMNS_N
+};
+
 struct dlb_column_def {
     const char *name;
     enum dlb_cell_type type;
@@ -157,6 +205,8 @@ enum dlb_table_id {
     DLB_RUN_TABLES,
     DLB_TABLE_TUNING = DLB_RUN_TABLES,
     DLB_TABLE_STUDY,
+    DLB_TABLE_OBSERVATIONS,
+    DLB_TABLE_CLAIMS,
     DLB_TABLES
 };
 extern const struct dlb_table dlb_tables[DLB_TABLES];

@@ -21,6 +21,9 @@ static const int tuning_required[] = {
     DLB_TUNING_SCHEMA_VERSION, DLB_TUNING_OUTCOME,    DLB_TUNING_OP,
     DLB_TUNING_SHAPE,          DLB_TUNING_THREAD_SET, DLB_TUNING_HARDWARE,
     DLB_TUNING_CODE,           DLB_TUNING_CANDIDATE};
+static const int observations_required[] = {
+    DLB_OBSERVATION_EXPERIMENT, DLB_OBSERVATION_CONDITION, DLB_OBSERVATION_ARM,
+    DLB_OBSERVATION_METRIC,     DLB_OBSERVATION_REPLICATE, DLB_OBSERVATION_VALUE};
 static const struct {
     const int *column;
     int columns_n;
@@ -33,6 +36,8 @@ static const struct {
                            sizeof samples_required / sizeof *samples_required},
     [DLB_TABLE_TUNING] = {tuning_required,
                           sizeof tuning_required / sizeof *tuning_required},
+    [DLB_TABLE_OBSERVATIONS] = {observations_required, sizeof observations_required /
+                                                           sizeof *observations_required},
 };
 
 struct table_reader {
@@ -51,7 +56,9 @@ struct table_reader {
 };
 _Static_assert((int)DLB_TRIAL_COLUMNS_N <= (int)DLB_COLUMNS &&
                    (int)DLB_SAMPLE_COLUMNS_N <= (int)DLB_COLUMNS &&
-                   (int)DLB_TUNING_COLUMNS_N <= (int)DLB_COLUMNS,
+                   (int)DLB_TUNING_COLUMNS_N <= (int)DLB_COLUMNS &&
+                   (int)DLB_STUDY_COLUMNS_N <= (int)DLB_COLUMNS &&
+                   (int)DLB_OBSERVATION_COLUMNS_N <= (int)DLB_COLUMNS,
                "cell[] holds a record of any table");
 
 static int find_column(const struct dlb_table *table, const char *name)

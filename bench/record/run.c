@@ -164,8 +164,8 @@ static bool holds_run(const char *path)
     return found;
 }
 
-enum dlb_status dlb_run_create(const char *parent, const char *path, const char *what,
-                               struct dlb_run **out, struct dlb_error *error)
+static enum dlb_status create(const char *parent, const char *path, const char *what,
+                              bool tables, struct dlb_run **out, struct dlb_error *error)
 {
     enum dlb_status status;
     assert(parent || path);
@@ -184,15 +184,28 @@ enum dlb_status dlb_run_create(const char *parent, const char *path, const char 
         run->path = strdup(path);
         status = run->path ? dlb_folders_make(path, error) : no_memory(error);
     }
-    if (!status)
+    if (!status && tables)
         status = open_tables(run, true, error);
-    for (int i = 0; i < DLB_RUN_TABLES && !status; i++)
+    for (int i = 0; i < DLB_RUN_TABLES && tables && !status; i++)
         status = dlb_table_file_cut(&run->file[i], 0, error);
     if (status)
         dlb_run_close(run);
     else
         *out = run;
     return status;
+}
+
+enum dlb_status dlb_run_create(const char *parent, const char *path, const char *what,
+                               struct dlb_run **run, struct dlb_error *error)
+{
+    return create(parent, path, what, true, run, error);
+}
+
+enum dlb_status dlb_run_create_bare(const char *parent, const char *path,
+                                    const char *what, struct dlb_run **run,
+                                    struct dlb_error *error)
+{
+    return create(parent, path, what, false, run, error);
 }
 
 static int compare_rows(const void *a, const void *b)

@@ -28,6 +28,11 @@ enum dlb_status dlb_folders_make(const char *path, struct dlb_error *error);
 enum dlb_status dlb_run_create(const char *parent, const char *path, const char *what,
                                struct dlb_run **run, struct dlb_error *error);
 
+/* The same without the tables, for what keeps others: only the folder and its manifest. */
+enum dlb_status dlb_run_create_bare(const char *parent, const char *path,
+                                    const char *what, struct dlb_run **run,
+                                    struct dlb_error *error);
+
 /*
  * Opens a run to go on with: drops the torn last record of each file and the samples
  * whose row was never written, creates files that are missing, and reads the finished

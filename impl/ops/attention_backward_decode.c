@@ -161,7 +161,8 @@ static void spread(const struct dlb_attention_backward *p, int64_t n,
                                        .n = columns,
                                        .to = to,
                                        .to_ld = p->s.hk * columns,
-                                       .add = add});
+                                       .add = add,
+                                       .stream = p->stream && !add});
 }
 
 static void clear(const struct dlb_attention_backward *p, float *to, int64_t keys,
@@ -229,6 +230,8 @@ static void decode_run(const struct dlb_attention_backward *p, int64_t head, int
         for (int64_t c = 0; c < d; c++)
             to[c] = rows.dq[f * rows.d_ld + c] * p->s.scale;
     }
+    if (p->stream)
+        dlb_attention_decode_kernels(p->isa)->stream_fence();
 }
 
 const struct dlb_attention_backward_runner dlb_attention_backward_decode = {

@@ -32,6 +32,7 @@ struct dlb_attention_backward {
     const struct dlb_attention_backward_kernels *kernels;
     const struct dlb_brgemm_kernels *brgemm;
     int64_t kb;
+    bool stream;         /* gradients of keys and values go past the caches */
     int64_t *part_begin; /* keys: part p is [part_begin[p], part_begin[p + 1]) */
     struct dlb_attention_strips k_strips, v_strips;
     struct dlb_plan *forward;

@@ -193,6 +193,7 @@ enum dlb_status dlb_attention_backward_plan(const struct dlb_problem *problem,
     p->kernels = dlb_attention_backward_kernels(target->isa);
     p->brgemm = dlb_brgemm_kernels(target->isa);
     p->kb = candidate->tile[DLB_ATTENTION_TILE_KB];
+    p->stream = candidate->tile[DLB_ATTENTION_TILE_STREAM] == DLB_ATTENTION_STREAM_ON;
     dlb_attention_strips_get(target->isa, p->s.d, &p->k_strips);
     dlb_attention_strips_get(target->isa, p->s.dv, &p->v_strips);
     enum dlb_status status = DLB_OK;

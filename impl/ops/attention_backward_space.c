@@ -86,7 +86,14 @@ static void emit_keys(struct visit *v, struct dlb_candidate *c)
             return;
         last = kb;
         c->tile[DLB_ATTENTION_TILE_KB] = (int)kb;
-        emit_splits(v, c);
+        for (int stream = DLB_ATTENTION_STREAM_OFF; stream <= DLB_ATTENTION_STREAM_ON;
+             stream++) {
+            if (c->algorithm == DLB_ATTENTION_DECODE)
+                c->tile[DLB_ATTENTION_TILE_STREAM] = stream;
+            else if (stream == DLB_ATTENTION_STREAM_ON)
+                continue;
+            emit_splits(v, c);
+        }
     }
 }
 
@@ -143,7 +150,22 @@ static const char *refuse_panels(const struct dlb_attention_shape *s,
         return "qb is not a number of panels that there are";
     if (qb > nr && sizeof(float) * block > (double)target->l2_bytes)
         return "a block exceeds the second-level cache";
+    if (c->tile[DLB_ATTENTION_TILE_STREAM])
+        return "gradients of many queries are kept until they are whole";
     return NULL;
+}
+
+static const char *refuse_decode(const struct dlb_attention_shape *s,
+                                 const struct dlb_target *target,
+                                 const struct dlb_candidate *c)
+{
+    const int stream = c->tile[DLB_ATTENTION_TILE_STREAM];
+    const int lanes = dlb_isa_lanes(target->isa);
+    if (stream != DLB_ATTENTION_STREAM_OFF && stream != DLB_ATTENTION_STREAM_ON)
+        return "no such way to write";
+    if (stream == DLB_ATTENTION_STREAM_ON && (s->d % lanes || s->dv % lanes))
+        return "rows that are no whole vectors cannot go past the caches";
+    return dlb_attention_refuse_decode(s, c);
 }
 
 const char *dlb_attention_backward_refuse(const struct dlb_attention_shape *s,
@@ -159,7 +181,7 @@ const char *dlb_attention_backward_refuse(const struct dlb_attention_shape *s,
     if (c->algorithm == DLB_ATTENTION_RECOMPUTE)
         reason = refuse_panels(s, target, c);
     else if (c->algorithm == DLB_ATTENTION_DECODE)
-        reason = dlb_attention_refuse_decode(s, c);
+        reason = refuse_decode(s, target, c);
     else
         reason = "the backward pass knows recompute and decode only";
     if (reason)
@@ -236,17 +258,20 @@ static double head_cycles(const struct dlb_attention_shape *s,
 /* Few queries: the rows of K, V and their gradients pass once. */
 static double decode_ns(const struct dlb_attention_shape *s,
                         const struct dlb_target *target, const struct dlb_rates *rates,
-                        const struct dlb_attention_work *w, double peak)
+                        const struct dlb_attention_work *w, bool stream, double peak)
 {
     static const double PAIR_CYCLES = 4;
     const double row = (double)(s->d + s->dv);
     const double pairs = (double)(w->heads * w->rows) * (double)s->sk;
     const double cycles =
         pairs * ((1.5 * (double)s->d + (double)s->dv) / w->lanes + PAIR_CYCLES);
-    const double bytes = 3 * sizeof(float) * (double)(w->heads * s->sk) * row;
-    return fmax(cycles * 4.0 * w->lanes / peak,
-                dlb_op_transfer_ns(target, rates, bytes, bytes)) /
-               balance(s, target, w->parts) +
+    /* What is written is read before, unless it goes past the caches: then to memory. */
+    const double once = sizeof(float) * (double)(w->heads * s->sk) * row;
+    const double transfer = stream
+                                ? dlb_op_transfer_ns(target, rates, once, once) +
+                                      dlb_op_transfer_ns(target, rates, once, INFINITY)
+                                : dlb_op_transfer_ns(target, rates, 3 * once, 2 * once);
+    return fmax(cycles * 4.0 * w->lanes / peak, transfer) / balance(s, target, w->parts) +
            rates->barrier_ns * (w->parts > 1 ? 2 : 1);
 }
 
@@ -261,7 +286,9 @@ double dlb_attention_backward_estimate(const struct dlb_attention_shape *s,
     const double peak =
         rates->peak_gflops > 0 ? rates->peak_gflops : 3.0 * cycle_flops * target->threads;
     if (c->algorithm == DLB_ATTENTION_DECODE)
-        return decode_ns(s, target, rates, &w, peak);
+        return decode_ns(s, target, rates, &w,
+                         c->tile[DLB_ATTENTION_TILE_STREAM] == DLB_ATTENTION_STREAM_ON,
+                         peak);
     const double merge =
         w.parts > 1 ? (double)(w.rows * s->d * (w.parts + 1)) / w.lanes : 0;
     const double cycles =

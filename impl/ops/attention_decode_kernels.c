@@ -30,7 +30,7 @@ enum {
     KEYS_MAX = 8,
     ROWS_MAX = DLB_ATTENTION_DECODE_MAX,
     SUMS = KEYS_MAX * ROWS_MAX + VLEN,
-    AHEAD = 6 /* keys: values are fetched so many before their turn */
+    AHEAD = 6 /* keys: their rows are fetched so many before their turn */
 };
 
 /* How many keys, or vectors of values, are worked on at a time. */
@@ -143,9 +143,11 @@ DLB_INLINE void values(const struct dlb_attention_decode *g, int rows)
         weigh(g, c, rows, 1, (int)(g->n - c));
 }
 
+enum write { SET, ADD, STREAM };
+
 /* Columns c … c + vectors*VLEN-1 of all keys; of a tail only the first n of one vector. */
 DLB_INLINE void spread(const struct dlb_attention_decode *g, int64_t c, int rows,
-                       int vectors, int n, bool add)
+                       int vectors, int n, enum write write)
 {
     vec q[ROWS_MAX][KEYS_MAX];
     DLB_UNROLL
@@ -159,28 +161,39 @@ DLB_INLINE void spread(const struct dlb_attention_decode *g, int64_t c, int rows
     for (int64_t j = 0; j < g->keys; j++, to += g->to_ld) {
         DLB_UNROLL
         for (int i = 0; i < vectors; i++) {
-            vec sum = !add ? v_zero() : n ? v_load_n(to, n) : v_loadu(to + i * VLEN);
+            vec sum = v_zero();
+            if (write == ADD)
+                sum = n ? v_load_n(to, n) : v_loadu(to + i * VLEN);
+            if (write == SET)
+                __builtin_prefetch(to + AHEAD * g->to_ld + i * VLEN, 1);
             DLB_UNROLL
             for (int r = 0; r < rows; r++)
                 sum = v_fma(v_set1(g->s[r * g->s_ld + j]), q[r][i], sum);
             if (n)
                 v_store_n(to, sum, n);
+            else if (write == STREAM)
+                v_stream(to + i * VLEN, sum);
             else
                 v_storeu(to + i * VLEN, sum);
         }
     }
 }
 
-DLB_INLINE void outer(const struct dlb_attention_decode *g, int rows, bool add)
+DLB_INLINE void outer(const struct dlb_attention_decode *g, int rows, enum write write)
 {
     const int vectors = AT_ONCE(rows);
     int64_t c = 0;
     for (; c + vectors * VLEN <= g->n; c += vectors * VLEN)
-        spread(g, c, rows, vectors, 0, add);
+        spread(g, c, rows, vectors, 0, write);
     for (; c + VLEN <= g->n; c += VLEN)
-        spread(g, c, rows, 1, 0, add);
+        spread(g, c, rows, 1, 0, write);
     if (c < g->n)
-        spread(g, c, rows, 1, (int)(g->n - c), add);
+        spread(g, c, rows, 1, (int)(g->n - c), write);
+}
+
+static void stream_fence(void)
+{
+    v_stream_fence();
 }
 
 static void weights(float *s, float *ds, int64_t keys, float maximum, float weight,
@@ -231,9 +244,11 @@ static float softmax(float *s, int64_t keys, float *maximum, float *sum)
     static void outer_##rows(const struct dlb_attention_decode *call)                    \
     {                                                                                    \
         if (call->add)                                                                   \
-            outer(call, rows, true);                                                     \
+            outer(call, rows, ADD);                                                      \
+        else if (call->stream)                                                           \
+            outer(call, rows, STREAM);                                                   \
         else                                                                             \
-            outer(call, rows, false);                                                    \
+            outer(call, rows, SET);                                                      \
     }
 ROWS(ROWS_FUNCTIONS)
 
@@ -247,6 +262,7 @@ const struct dlb_attention_decode_kernels DLB_NAME(dlb_attention_decode) = {
     .scores = {ROWS(SCORES_ENTRY)},
     .values = {ROWS(VALUES_ENTRY)},
     .outer = {ROWS(OUTER_ENTRY)},
+    .stream_fence = stream_fence,
     .softmax = softmax,
     .weights = weights,
 };

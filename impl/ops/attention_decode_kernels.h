@@ -32,6 +32,7 @@ struct dlb_attention_decode {
     float *to;
     int64_t to_ld;
     bool add;
+    bool stream; /* to goes past the caches; whole vectors, aligned; not with add */
 };
 typedef void dlb_attention_decode_fn(const struct dlb_attention_decode *call);
 
@@ -40,6 +41,7 @@ struct dlb_attention_decode_kernels {
     dlb_attention_decode_fn *scores[DLB_ATTENTION_DECODE_MAX + 1];
     dlb_attention_decode_fn *values[DLB_ATTENTION_DECODE_MAX + 1];
     dlb_attention_decode_fn *outer[DLB_ATTENTION_DECODE_MAX + 1];
+    void (*stream_fence)(void); /* after the last call that streamed */
     /* s[j] = exp(s[j] - maximum) with maximum raised to the largest; sum follows; returns
      * the factor exp(old - new maximum).  s is aligned to a vector, and may be written up
      * to whole vectors.  maximum starts as -FLT_MAX. */

@@ -18,16 +18,18 @@ enum dlb_attention_algorithm {
     DLB_ATTENTION_ALGORITHMS
 };
 enum dlb_attention_tile {
-    DLB_ATTENTION_TILE_NR,    /* queries in a panel, the width of a register tile */
-    DLB_ATTENTION_TILE_QB,    /* queries in a block */
-    DLB_ATTENTION_TILE_KB,    /* keys in a block, at most */
-    DLB_ATTENTION_TILE_PACK,  /* enum dlb_attention_pack */
-    DLB_ATTENTION_TILE_SPLIT, /* parts of the keys that are worked on side by side */
+    DLB_ATTENTION_TILE_NR,     /* queries in a panel, the width of a register tile */
+    DLB_ATTENTION_TILE_QB,     /* queries in a block */
+    DLB_ATTENTION_TILE_KB,     /* keys in a block, at most */
+    DLB_ATTENTION_TILE_PACK,   /* enum dlb_attention_pack */
+    DLB_ATTENTION_TILE_SPLIT,  /* parts of the keys that are worked on side by side */
+    DLB_ATTENTION_TILE_STREAM, /* enum dlb_attention_stream; decode, backward */
     DLB_ATTENTION_TILES
 };
 /* Most panels in a block of queries. */
 enum { DLB_ATTENTION_PANELS_MAX = 32 };
 enum dlb_attention_pack { DLB_ATTENTION_PACK_NONE = 1, DLB_ATTENTION_PACK_COPY };
+enum dlb_attention_stream { DLB_ATTENTION_STREAM_OFF = 1, DLB_ATTENTION_STREAM_ON };
 
 extern const char *const dlb_attention_algorithms[DLB_ATTENTION_ALGORITHMS];
 extern const struct dlb_tile_def dlb_attention_tiles[DLB_ATTENTION_TILES];

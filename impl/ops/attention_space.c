@@ -16,6 +16,7 @@ const char *const dlb_attention_algorithms[DLB_ATTENTION_ALGORITHMS] = {
 };
 
 static const char *const packs[] = {"in-place", "copy", NULL};
+static const char *const streams[] = {"cached", "stream", NULL};
 
 const struct dlb_tile_def dlb_attention_tiles[DLB_ATTENTION_TILES] = {
     [DLB_ATTENTION_TILE_NR] = {"nr", NULL, "queries in a register tile"},
@@ -23,6 +24,8 @@ const struct dlb_tile_def dlb_attention_tiles[DLB_ATTENTION_TILES] = {
     [DLB_ATTENTION_TILE_KB] = {"kb", NULL, "keys in a block"},
     [DLB_ATTENTION_TILE_PACK] = {"pack", packs, "keys and values in place or copied"},
     [DLB_ATTENTION_TILE_SPLIT] = {"keysplit", NULL, "parts of the keys side by side"},
+    [DLB_ATTENTION_TILE_STREAM] = {"stream", streams,
+                                   "gradients of few queries past the caches"},
 };
 
 /* Most rows that are worked on one by one, and most whose keys may be split. */
@@ -299,6 +302,8 @@ const char *dlb_attention_refuse(const struct dlb_problem *problem,
         reason = dlb_attention_refuse_decode(&s, c);
     else
         reason = "no such algorithm";
+    if (!reason && c->tile[DLB_ATTENTION_TILE_STREAM])
+        reason = "only gradients of keys and values can go past the caches";
     if (reason)
         return reason;
     if (c->tile[DLB_ATTENTION_TILE_KB] < 1 || c->tile[DLB_ATTENTION_TILE_KB] > s.sk)

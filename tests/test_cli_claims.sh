@@ -1,0 +1,60 @@
+#!/bin/sh
+# dlbench claims: bad input, a run of two claims, the same verdicts from its files.
+#   test_cli_claims.sh SOURCES BUILD
+bench=$2/bench/dlbench
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+failures=0
+unset NO_COLOR OMP_NUM_THREADS
+export XDG_CACHE_HOME="$dir/cache"
+
+complain() {
+    printf 'FAILED: %s\n' "$*"
+    cat stdout stderr
+    failures=$((failures + 1))
+}
+run() {
+    "$bench" "$@" >stdout 2>stderr </dev/null
+    status=$?
+}
+refused() { # words separated by |, arguments…
+    words=$1
+    shift
+    run "$@"
+    [ "$status" -eq 2 ] || complain "status $status instead of 2: dlbench $*"
+    [ "$(wc -l <stderr)" -eq 1 ] || complain "not one line: dlbench $*"
+    old_ifs=$IFS
+    IFS='|'
+    for word in $words; do
+        grep -qF -e "$word" stderr || complain "no '$word': dlbench $*"
+    done
+    IFS=$old_ifs
+    [ ! -e out ] || complain "something was written: dlbench $*"
+}
+
+refused "'gru-parms'|did you mean 'gru-params'" claims --claim gru-parms --out out
+refused 'nowhere' claims --from nowhere
+refused '--from and --quick' claims --from nowhere --quick
+refused "--claim belongs to the command claims" --claim gru-params
+run list claims
+[ "$status" -eq 0 ] && grep -q '^gru-params  *answer  8' stdout || complain 'no list of claims'
+
+run claims --claim gru-params,pooling-shrinks --quick --threads 1 --quiet --out out
+[ "$status" -eq 0 ] || complain "claims ended with $status"
+grep -q 'gru-params .* supported ' stdout || complain 'the count of parameters is not 3/4'
+grep -q '^2 claims:' stdout || complain 'not the two claims that were asked for'
+[ -s out/manifest.json ] && [ -s out/topology.xml ] || complain 'the folder is not whole'
+[ ! -e out/results.csv ] || complain 'a table that is not written to'
+cp out/claims.csv once
+run claims --from out --claim gru-params,pooling-shrinks
+[ "$status" -eq 0 ] || complain "claims --from ended with $status"
+cmp -s once out/claims.csv || complain 'other verdicts from the same files'
+run claims --from out
+[ "$(wc -l <out/claims.csv)" -gt 20 ] || complain 'not all claims are judged'
+grep -q 'relu-cheaper,.*not measured' out/claims.csv || complain 'what was not run is not said'
+
+[ "$failures" -eq 0 ] || {
+    echo "$failures checks failed."
+    exit 1
+}
