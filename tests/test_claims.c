@@ -193,6 +193,8 @@ static void what_does_not_count(void **state)
         for (int step = 1; step < 4; step++)
             add(&all, (struct seen){"", "native", "a", 0, i, step, NAN, 100});
     add(&all, (struct seen){"", "native", "a", 0, 9, 0, NAN, 100});
+    add(&all, (struct seen){"", "native", "a", 0, 20, 1, NAN, 100});
+    add(&all, (struct seen){"", "native", "b", 0, 20, 1, NAN, 100});
     struct dlb_claim_verdict v = judge(&claim, &all);
     assert_int_equal(v.n, 5);
     assert_float_equal(v.effect, -0.1, 0.005);
