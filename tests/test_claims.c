@@ -258,7 +258,13 @@ static void cells_are_told_one_by_one(void **state)
     add_pairs(&all, "size=l1 pass=bwd", 1, 9, 1, 1);
     struct dlb_claim_verdict v = judge(&claim, &all);
     assert_int_equal(v.word, DLB_CONDITIONAL);
-    assert_string_equal(v.where, "size=l1 pass=fwd impl=native threads=1; in 1 of 3");
+    assert_string_equal(v.where, "in 1 of 3: size=l1 pass=fwd impl=native threads=1");
+    add_pairs(&all, "size=l2 pass=bwd", 1, 9, 2, 1);
+    add_pairs(&all, "size=l3 pass=bwd", 1, 9, 2, 1);
+    v = judge(&claim, &all);
+    assert_string_equal(v.where,
+                        "in 3 of 5, not: size=l1 pass=bwd impl=native threads=1; "
+                        "size=l2 pass=fwd impl=native threads=1");
     dlb_observations_release(&all);
 }
 

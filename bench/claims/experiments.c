@@ -1,8 +1,9 @@
 /*
- * The experiments that measure time or count: each condition on each thread set, our
- * kernels and oneDNN's, in paired rounds.  Learning is not among them yet.
+ * The table of experiments, and those of them that measure time or count: each condition on
+ * each thread set, our kernels and oneDNN's, in paired rounds.  Those on learning stand in
+ * learning.c.
  */
-#include "claims/lab.h"
+#include "claims/learning.h"
 
 #include <math.h>
 #include <string.h>
@@ -348,5 +349,10 @@ const struct dlb_experiment dlb_experiments[] = {
     {"gru-params", 0.1, 0.1, parameters_run},
     {"gru-faster", 80, 16, gru_run},
     {"residual-cost", 30, 4, residual_run},
+    {"depth", 4, 2, dlb_learn_depth},
+    {"dying", 10, 3, dlb_learn_dying},
+    {"batchnorm", 60, 12, dlb_learn_batchnorm},
+    {"dropout-learning", 60, 10, dlb_learn_dropout},
+    {"residual-deep", 120, 15, dlb_learn_residual},
 };
 const int dlb_experiments_n = sizeof dlb_experiments / sizeof *dlb_experiments;

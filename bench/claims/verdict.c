@@ -357,25 +357,31 @@ static void tell_by_key(const struct judging *j, const char *key,
     }
 }
 
+/* The fewer of the two: cells that say yes, or those that do not. */
 static void tell_by_cell(const struct judging *j, struct dlb_claim_verdict *verdict)
 {
     int told = 0, yes = 0;
-    char more[48];
+    char count[48];
+    for (int i = 0; i < j->cells; i++)
+        yes += j->cell[i].says == YES;
+    const bool few = 2 * yes <= j->cells;
+    snprintf(count, sizeof count, "in %d of %d", yes, j->cells);
+    append(verdict->where, "", count);
     for (int i = 0; i < j->cells; i++) {
         struct words words;
-        if (j->cell[i].says != YES)
+        if ((j->cell[i].says == YES) != few)
             continue;
-        if (yes++ >= LISTED_MAX)
+        if (told++ >= LISTED_MAX)
             continue;
+        append(verdict->where, told > 1 ? "; " : few ? ": " : ", not: ", "");
         words_of(&j->cell[i], &words);
         for (int w = 0; w < words.n; w++) {
-            append(verdict->where, w ? " " : told ? "; " : "", words.key[w]);
+            append(verdict->where, w ? " " : "", words.key[w]);
             append(verdict->where, "=", words.value[w]);
         }
-        told++;
     }
-    snprintf(more, sizeof more, "%d of %d", yes, j->cells);
-    append(verdict->where, yes > told ? "; and more: in " : "; in ", more);
+    if (told > LISTED_MAX)
+        append(verdict->where, "; ", "and more");
 }
 
 static void tell_where(const struct judging *j, struct dlb_claim_verdict *verdict)

@@ -1,0 +1,62 @@
+#include "claims/images.h"
+
+#include "judge/significance.h"
+
+#include <math.h>
+
+static const double NOISE = 0.9, PAPER = -0.5, INK = 1.6;
+
+/* How far (dx, dy), in units of the shape's radius, belongs to shape number label. */
+static bool is_inked(int label, double dx, double dy)
+{
+    static const double THIN = 0.3;
+    const double x = fabs(dx), y = fabs(dy), r = sqrt(dx * dx + dy * dy);
+    if (x > 1 || y > 1)
+        return false;
+    switch (label) {
+    case 0: /* bar across */
+        return y < THIN;
+    case 1: /* bar down */
+        return x < THIN;
+    case 2: /* plus */
+        return x < THIN || y < THIN;
+    case 3: /* slash */
+        return fabs(dx + dy) < 1.4 * THIN;
+    case 4: /* backslash */
+        return fabs(dx - dy) < 1.4 * THIN;
+    case 5: /* cross */
+        return fabs(x - y) < 1.2 * THIN;
+    case 6: /* frame */
+        return x > 1 - THIN || y > 1 - THIN;
+    case 7: /* disc */
+        return r < 0.9;
+    case 8: /* ring */
+        return r > 0.6 && r < 1;
+    default: /* two bars across */
+        return y > 0.4 && y < 0.4 + 1.5 * THIN;
+    }
+}
+
+void dlb_images(uint64_t seed, int64_t first, int64_t n, float *pixel, float *label)
+{
+    for (int64_t i = 0; i < n; i++) {
+        struct dlb_random random = {.seed = dlb_hash(seed, (uint64_t)(first + i))};
+        const int shape = (int)(dlb_random_uniform(&random) * DLB_IMAGE_CLASSES);
+        const double radius = 3 + 2 * dlb_random_uniform(&random);
+        const double x0 =
+            DLB_IMAGE_SIDE / 2.0 - 0.5 + 2 * dlb_random_uniform(&random) - 1;
+        const double y0 =
+            DLB_IMAGE_SIDE / 2.0 - 0.5 + 2 * dlb_random_uniform(&random) - 1;
+        const double ink = INK * (0.7 + 0.6 * dlb_random_uniform(&random));
+        label[i] = (float)shape;
+        for (int p = 0; p < DLB_IMAGE_PIXELS; p++) {
+            /* The sum of three uniform numbers is near enough to a normal one. */
+            double noise = dlb_random_uniform(&random) + dlb_random_uniform(&random) +
+                           dlb_random_uniform(&random) - 1.5;
+            bool inked = is_inked(shape, (p % DLB_IMAGE_SIDE - x0) / radius,
+                                  (p / DLB_IMAGE_SIDE - y0) / radius);
+            pixel[i * DLB_IMAGE_PIXELS + p] =
+                (float)(PAPER + (inked ? ink : 0) + 2 * NOISE * noise);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+/* The network of the learning experiments: its gradients against differences, the same
+ * bits for the same seed, learning, and the pictures it learns from. */
+#include "claims/images.h"
+#include "claims/net.h"
+
+#include "core/isa.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct dlb_net_shape small = {.inputs = DLB_IMAGE_PIXELS,
+                                           .width = 16,
+                                           .classes = DLB_IMAGE_CLASSES,
+                                           .batch = 16,
+                                           .depth = 3,
+                                           .activation = DLB_ACTIVATION_TANH,
+                                           .init_scale = 1,
+                                           .seed = 3};
+
+static struct dlb_target target_of(enum dlb_isa isa)
+{
+    return (struct dlb_target){.isa = isa,
+                               .threads = 1,
+                               .l1d_bytes = 32 << 10,
+                               .l2_bytes = 512 << 10,
+                               .l3_bytes = 4 << 20};
+}
+
+static struct dlb_net *make(const struct dlb_net_shape *shape)
+{
+    struct dlb_target target = target_of(dlb_isa_best());
+    struct dlb_error error = {0};
+    struct dlb_net *net;
+    if (dlb_net_make(shape, &target, &net, &error))
+        fail_msg("%s", error.text);
+    return net;
+}
+
+static double step(struct dlb_net *net, const float *pixel, const float *label,
+                   double rate)
+{
+    struct dlb_error error = {0};
+    double loss;
+    if (dlb_net_step(net, pixel, label, rate, &loss, &error))
+        fail_msg("%s", error.text);
+    return loss;
+}
+
+static void gradients_are_differences(void **state)
+{
+    static const struct {
+        enum dlb_activation_alg activation;
+        bool batchnorm, residual;
+    } nets[] = {{DLB_ACTIVATION_TANH, false, false},
+                {DLB_ACTIVATION_SIGMOID, false, true},
+                {DLB_ACTIVATION_TANH, true, false},
+                {DLB_ACTIVATION_TANH, true, true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        struct dlb_net_shape shape = small;
+        float pixel[16 * DLB_IMAGE_PIXELS], label[16];
+        shape.activation = nets[i].activation;
+        shape.batchnorm = nets[i].batchnorm;
+        shape.residual = nets[i].residual;
+        dlb_images(5, 0, 16, pixel, label);
+        struct dlb_net *net = make(&shape);
+        for (int layer = 0; layer <= shape.depth; layer++) {
+            float *weights;
+            const float *gradient;
+            double wrong = 0, all = 0;
+            int64_t n = dlb_net_weights(net, layer, &weights, &gradient);
+            for (int64_t w = layer; w < n; w += n / 13) {
+                const float kept = weights[w], by = 0.01f;
+                step(net, pixel, label, 0);
+                const double expected = gradient[w];
+                weights[w] = kept + by;
+                double up = step(net, pixel, label, 0);
+                weights[w] = kept - by;
+                double down = step(net, pixel, label, 0);
+                weights[w] = kept;
+                double difference = (up - down) / (2 * by);
+                wrong += (difference - expected) * (difference - expected);
+                all += expected * expected;
+            }
+            assert_true(all > 0);
+            if (!(wrong < 0.02 * 0.02 * all))
+                fail_msg("net %zu, layer %d: off by %g", i, layer, sqrt(wrong / all));
+        }
+        dlb_net_release(net);
+    }
+}
+
+/* Dropout and all: the bits of what was learnt. */
+static void a_seed_gives_the_same_bits(void **state)
+{
+    (void)state;
+    struct dlb_net_shape shape = small;
+    float pixel[16 * DLB_IMAGE_PIXELS], label[16], *weights[3];
+    struct dlb_net *net[3];
+    const float *gradient;
+    int64_t n = 0;
+    shape.batchnorm = true;
+    shape.dropout = 30;
+    for (int i = 0; i < 3; i++) {
+        shape.seed = i < 2 ? 7 : 8;
+        net[i] = make(&shape);
+        for (int s = 0; s < 20; s++) {
+            dlb_images(5, 16 * s, 16, pixel, label);
+            step(net[i], pixel, label, 0.1);
+        }
+        n = dlb_net_weights(net[i], 1, &weights[i], &gradient);
+    }
+    assert_memory_equal(weights[0], weights[1], (size_t)n * sizeof(float));
+    assert_true(memcmp(weights[0], weights[2], (size_t)n * sizeof(float)));
+    for (int i = 0; i < 3; i++)
+        dlb_net_release(net[i]);
+}
+
+static void it_learns(void **state)
+{
+    (void)state;
+    for (int batchnorm = 0; batchnorm < 2; batchnorm++) {
+        static float pixel[256 * DLB_IMAGE_PIXELS], label[256], logits[256 * 10];
+        struct dlb_net_shape shape = small;
+        struct dlb_error error = {0};
+        double loss, before, accuracy;
+        shape.activation = DLB_ACTIVATION_RELU;
+        shape.batchnorm = batchnorm;
+        shape.width = 32;
+        dlb_images(5, 0, 256, pixel, label);
+        struct dlb_net *net = make(&shape);
+        assert_int_equal(
+            dlb_net_infer(net, pixel, label, 256, &before, &accuracy, NULL, &error),
+            DLB_OK);
+        assert_true(accuracy < 0.4);
+        for (int s = 0; s < 320; s++)
+            step(net, pixel + s % 16 * 16 * DLB_IMAGE_PIXELS, label + s % 16 * 16, 0.02);
+        assert_int_equal(
+            dlb_net_infer(net, pixel, label, 256, &loss, &accuracy, logits, &error),
+            DLB_OK);
+        assert_true(loss < before / 3 && accuracy > 0.9);
+        assert_memory_equal(logits + 240 * 10, dlb_net_logits(net),
+                            16 * 10 * sizeof(float));
+        dlb_net_release(net);
+    }
+}
+
+static void images_are_made_of_index_and_seed(void **state)
+{
+    (void)state;
+    static float pixel[600 * DLB_IMAGE_PIXELS], one[DLB_IMAGE_PIXELS];
+    float label[600], alone;
+    int count[DLB_IMAGE_CLASSES] = {0};
+    double sum = 0, squares = 0;
+    dlb_images(9, 100, 600, pixel, label);
+    for (int i = 0; i < 600; i++)
+        count[(int)label[i]]++;
+    for (int c = 0; c < DLB_IMAGE_CLASSES; c++)
+        assert_in_range(count[c], 30, 95);
+    dlb_images(9, 417, 1, one, &alone);
+    assert_true(alone == label[317]);
+    assert_memory_equal(one, pixel + 317 * DLB_IMAGE_PIXELS, sizeof one);
+    dlb_images(10, 417, 1, one, &alone);
+    assert_true(memcmp(one, pixel + 317 * DLB_IMAGE_PIXELS, sizeof one));
+    for (int i = 0; i < 600 * DLB_IMAGE_PIXELS; i++) {
+        sum += pixel[i];
+        squares += (double)pixel[i] * pixel[i];
+    }
+    double mean = sum / (600.0 * DLB_IMAGE_PIXELS);
+    assert_true(fabs(mean) < 0.3);
+    assert_true(fabs(sqrt(squares / (600.0 * DLB_IMAGE_PIXELS)) - 1) < 0.4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_are_differences),
+        cmocka_unit_test(a_seed_gives_the_same_bits),
+        cmocka_unit_test(it_learns),
+        cmocka_unit_test(images_are_made_of_index_and_seed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
