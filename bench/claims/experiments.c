@@ -349,10 +349,10 @@ const struct dlb_experiment dlb_experiments[] = {
     {"gru-params", 0.1, 0.1, parameters_run},
     {"gru-faster", 80, 16, gru_run},
     {"residual-cost", 30, 4, residual_run},
-    {"depth", 4, 2, dlb_learn_depth},
-    {"dying", 10, 3, dlb_learn_dying},
-    {"batchnorm", 60, 12, dlb_learn_batchnorm},
-    {"dropout-learning", 60, 10, dlb_learn_dropout},
-    {"residual-deep", 120, 15, dlb_learn_residual},
+    {"depth", 1, 1, dlb_learn_depth},
+    {"dying", 1, 1, dlb_learn_dying},
+    {"batchnorm", 10, 2, dlb_learn_batchnorm},
+    {"dropout-learning", 10, 2, dlb_learn_dropout},
+    {"residual-deep", 35, 2, dlb_learn_residual},
 };
 const int dlb_experiments_n = sizeof dlb_experiments / sizeof *dlb_experiments;

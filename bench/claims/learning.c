@@ -12,14 +12,16 @@ enum {
     SEEDS = 5,
     SEEDS_QUICK = 3,
     TUNING_SEED = 1000,
+    TUNING_SEEDS = 3,
     BATCH = 32,
     TEST_IMAGES = 1024,
     CONDITION_MAX = 64,
     NUMBERS_MAX = 4
 };
 static const uint64_t train_seed = 1, test_seed = 2;
-static const double rates[] = {0.003, 0.01, 0.03, 0.1, 0.3, 1, 3};
+static const double rates[] = {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3};
 enum { RATES = sizeof rates / sizeof *rates };
+static const double LOSS_MOST = 1e3; /* whatever lies beyond has diverged */
 
 /* One network to be made and looked at, and the numbers that came of it. */
 struct task {
@@ -27,7 +29,7 @@ struct task {
     const char *arm;
     double x;
     struct dlb_net_shape shape;
-    double rate; /* 0: to be tuned */
+    double rate; /* tuned, where an experiment does not set it */
     int64_t images, steps;
     double target; /* loss */
     double number[NUMBERS_MAX];
@@ -158,8 +160,7 @@ static enum dlb_status train(struct dlb_net *net, const struct task *task, doubl
         double loss;
         status = dlb_net_step(net, pixel + at * DLB_IMAGE_PIXELS, label + at, rate, &loss,
                               error);
-        if (!isfinite(loss))
-            loss = 1e3;
+        loss = isfinite(loss) ? fmin(loss, LOSS_MOST) : LOSS_MOST;
         smooth = step ? (1 - FORGET) * smooth + FORGET * loss : loss;
         if (!step)
             history->first_loss = loss;
@@ -183,23 +184,60 @@ static enum dlb_status train_anew(const struct task *task, uint64_t seed, double
     return status ? status : train(*net, &own, rate, history, error);
 }
 
-/* The rate of the least loss, on a seed that is not counted. */
-static enum dlb_status tune_rate(const struct task *task, const struct dlb_target *target,
-                                 double *rate, struct dlb_error *error)
+static enum dlb_status try_rate(struct task *task, const struct dlb_target *target,
+                                struct dlb_error *error)
 {
-    double least = INFINITY;
-    enum dlb_status status = DLB_OK;
-    *rate = task->rate;
-    for (int i = 0; i < RATES && !status && !(task->rate > 0); i++) {
-        struct dlb_net *net = NULL;
-        struct history history;
-        status = train_anew(task, TUNING_SEED, rates[i], target, &net, &history, error);
-        if (!status && history.last_loss < least) {
-            least = history.last_loss;
-            *rate = rates[i];
-        }
-        dlb_net_release(net);
+    struct dlb_net *net = NULL;
+    struct history history = {0};
+    enum dlb_status status =
+        train_anew(task, task->shape.seed, task->rate, target, &net, &history, error);
+    dlb_net_release(net);
+    task->number[0] = history.last_loss;
+    return status;
+}
+
+static bool same_arm(const struct task *a, const struct task *b)
+{
+    return !strcmp(a->condition, b->condition) && !strcmp(a->arm, b->arm);
+}
+
+/* For each arm of each condition the rate of the least mean loss, on seeds that are not
+ * counted. */
+static enum dlb_status tune_rates(struct dlb_lab *lab, struct task *task, int tasks,
+                                  struct dlb_error *error)
+{
+    const int seeds = lab->quick ? 1 : TUNING_SEEDS;
+    struct task *trial = calloc((size_t)(tasks * RATES * seeds), sizeof *trial);
+    int trials = 0;
+    if (!trial)
+        return dlb_fail(error, DLB_NOMEM, "No memory is left for the experiment.");
+    for (int i = 0; i < tasks; i++) {
+        if (i && same_arm(&task[i], &task[i - 1]))
+            continue;
+        for (int r = 0; r < RATES; r++)
+            for (int seed = 0; seed < seeds; seed++) {
+                trial[trials] = task[i];
+                trial[trials].rate = rates[r];
+                trial[trials++].shape.seed = (uint64_t)(TUNING_SEED + seed);
+            }
     }
+    enum dlb_status status = run_tasks(lab, trial, trials, try_rate, error);
+    for (int at = 0; at < trials && !status; at += RATES * seeds) {
+        double least = INFINITY, best = 0;
+        for (int r = 0; r < RATES; r++) {
+            double sum = 0;
+            for (int seed = 0; seed < seeds; seed++)
+                sum += trial[at + r * seeds + seed].number[0];
+            if (sum < least) {
+                least = sum;
+                best = rates[r];
+            }
+        }
+        for (int i = 0; i < tasks; i++)
+            if (same_arm(&task[i], &trial[at]))
+                task[i].rate = best;
+    }
+    free(trial);
     return status;
 }
 
@@ -336,7 +374,7 @@ enum dlb_status dlb_learn_dying(struct dlb_lab *lab, struct dlb_error *error)
                                      .shape = usual,
                                      .rate = rising[r],
                                      .images = 1024,
-                                     .steps = lab->quick ? 60 : 200};
+                                     .steps = lab->quick ? 150 : 600};
                 snprintf(one->condition, CONDITION_MAX, "rate=%g", rising[r]);
                 one->shape.activation =
                     leaky ? DLB_ACTIVATION_LEAKY : DLB_ACTIVATION_RELU;
@@ -358,11 +396,10 @@ static enum dlb_status compare_batchnorm(struct task *task,
     struct dlb_net *net = NULL;
     struct history history;
     float label[TEST_IMAGES];
-    double rate, loss, accuracy, train_loss, low = INFINITY, high = -INFINITY;
+    double loss, accuracy, train_loss, low = INFINITY, high = -INFINITY;
     const uint64_t seed = task->shape.seed;
-    enum dlb_status status = tune_rate(task, target, &rate, error);
-    if (!status)
-        status = train_anew(task, seed, rate, target, &net, &history, error);
+    enum dlb_status status =
+        train_anew(task, seed, task->rate, target, &net, &history, error);
     if (!status)
         status = test(net, dlb_hash(test_seed, seed), TEST_IMAGES, &loss, &accuracy, NULL,
                       label, error);
@@ -382,7 +419,7 @@ static enum dlb_status compare_batchnorm(struct task *task,
     for (size_t i = 0; i < sizeof scales / sizeof *scales && !status; i++) {
         struct task scaled = *task;
         scaled.shape.init_scale = scales[i];
-        status = train_anew(&scaled, seed, rate, target, &net, &history, error);
+        status = train_anew(&scaled, seed, task->rate, target, &net, &history, error);
         low = fmin(low, history.last_loss);
         high = fmax(high, history.last_loss);
         dlb_net_release(net);
@@ -395,7 +432,7 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
 {
     static const int depths[] = {2, 8};
     static struct task task[2 * 2 * SEEDS];
-    const int64_t steps = lab->quick ? 60 : 200;
+    const int64_t steps = lab->quick ? 200 : 1000;
     int tasks = 0;
     for (int d = lab->quick; d < 2; d++)
         for (int batchnorm = 0; batchnorm < 2; batchnorm++)
@@ -412,7 +449,9 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
                 one->shape.batchnorm = batchnorm;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = run_tasks(lab, task, tasks, compare_batchnorm, error);
+    enum dlb_status status = tune_rates(lab, task, tasks, error);
+    if (!status)
+        status = run_tasks(lab, task, tasks, compare_batchnorm, error);
     if (!status)
         status =
             observe(lab, task, tasks, 0, "steps_to_target", 2 * (double)steps, error);
@@ -503,11 +542,10 @@ static enum dlb_status drop_out(struct task *task, const struct dlb_target *targ
     struct dlb_net *net = NULL;
     struct history history;
     float label[TEST_IMAGES], pixel[BATCH * DLB_IMAGE_PIXELS];
-    double rate, loss, train_loss, accuracy;
+    double loss, train_loss, accuracy;
     const uint64_t seed = task->shape.seed;
-    enum dlb_status status = tune_rate(task, target, &rate, error);
-    if (!status)
-        status = train_anew(task, seed, rate, target, &net, &history, error);
+    enum dlb_status status =
+        train_anew(task, seed, task->rate, target, &net, &history, error);
     if (!status)
         status = test(net, dlb_hash(test_seed, seed), TEST_IMAGES, &loss, &accuracy, NULL,
                       label, error);
@@ -551,14 +589,16 @@ enum dlb_status dlb_learn_dropout(struct dlb_lab *lab, struct dlb_error *error)
                                      .x = NAN,
                                      .shape = usual,
                                      .images = sets[n],
-                                     .steps = lab->quick ? 100 : 400};
+                                     .steps = lab->quick ? 400 : 2000};
                 snprintf(one->condition, CONDITION_MAX, "images=%lld",
                          (long long)sets[n]);
                 one->shape.depth = 2;
                 one->shape.dropout = dropout ? 50 : 0;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = run_tasks(lab, task, tasks, drop_out, error);
+    enum dlb_status status = tune_rates(lab, task, tasks, error);
+    if (!status)
+        status = run_tasks(lab, task, tasks, drop_out, error);
     if (!status)
         status = observe(lab, task, tasks, 0, "gap", NAN, error);
     if (!status)
@@ -570,20 +610,6 @@ enum dlb_status dlb_learn_dropout(struct dlb_lab *lab, struct dlb_error *error)
 }
 
 /* residual-deep: can it be trained at all? */
-
-static enum dlb_status train_deep(struct task *task, const struct dlb_target *target,
-                                  struct dlb_error *error)
-{
-    struct dlb_net *net = NULL;
-    struct history history;
-    double rate;
-    enum dlb_status status = tune_rate(task, target, &rate, error);
-    if (!status)
-        status = train_anew(task, task->shape.seed, rate, target, &net, &history, error);
-    dlb_net_release(net);
-    task->number[0] = history.last_loss;
-    return status;
-}
 
 enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
 {
@@ -598,7 +624,7 @@ enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
                                      .x = NAN,
                                      .shape = usual,
                                      .images = 1024,
-                                     .steps = lab->quick ? 40 : 120};
+                                     .steps = lab->quick ? 100 : 400};
                 snprintf(one->condition, CONDITION_MAX, "depth=%d", depths[d]);
                 one->shape.width = 32;
                 one->shape.depth = depths[d];
@@ -606,6 +632,8 @@ enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
                 one->shape.residual = residual;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = run_tasks(lab, task, tasks, train_deep, error);
-    return status ? status : observe(lab, task, tasks, 0, "loss", 1e3, error);
+    enum dlb_status status = tune_rates(lab, task, tasks, error);
+    if (!status)
+        status = run_tasks(lab, task, tasks, try_rate, error);
+    return status ? status : observe(lab, task, tasks, 0, "loss", LOSS_MOST, error);
 }

@@ -268,13 +268,20 @@ struct words {
     int n;
 };
 
+static void copy_word(char to[WORD_MAX], const char *from, int length)
+{
+    length = (int)dlb_min(length, WORD_MAX - 1);
+    memcpy(to, from, (size_t)length);
+    to[length] = '\0';
+}
+
 static void add_word(struct words *words, const char *key, int key_length,
                      const char *value, int value_length)
 {
     if (words->n == KEYS_MAX || !value_length)
         return;
-    snprintf(words->key[words->n], WORD_MAX, "%.*s", key_length, key);
-    snprintf(words->value[words->n++], WORD_MAX, "%.*s", value_length, value);
+    copy_word(words->key[words->n], key, key_length);
+    copy_word(words->value[words->n++], value, value_length);
 }
 
 static void words_of(const struct cell *cell, struct words *words)
@@ -305,9 +312,8 @@ static const char *value_of(const struct words *words, const char *key)
 
 static void append(char *text, const char *before, const char *what)
 {
-    size_t used = strlen(text);
-    if (used + strlen(before) + strlen(what) < DLB_WHERE_MAX)
-        snprintf(text + used, DLB_WHERE_MAX - used, "%s%s", before, what);
+    if (strlen(text) + strlen(before) + strlen(what) < DLB_WHERE_MAX)
+        strcat(strcat(text, before), what);
 }
 
 /* Does the value of key alone decide whether a cell says yes? */
