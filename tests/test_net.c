@@ -97,6 +97,46 @@ static void gradients_are_differences(void **state)
     }
 }
 
+/* Loss of the first step of a fresh network, one weight moved; *gradient: its own. */
+static double first_loss(const struct dlb_net_shape *shape, const float *pixel,
+                         const float *label, int layer, int64_t at, float by,
+                         double *gradient)
+{
+    float *weights;
+    const float *gradients;
+    struct dlb_net *net = make(shape);
+    dlb_net_weights(net, layer, &weights, &gradients);
+    weights[at] += by;
+    double loss = step(net, pixel, label, 0);
+    *gradient = gradients[at];
+    dlb_net_release(net);
+    return loss;
+}
+
+/* The masks of a step are those of its way back: a fresh network has the same ones. */
+static void dropout_has_the_same_masks_both_ways(void **state)
+{
+    (void)state;
+    struct dlb_net_shape shape = small;
+    float pixel[16 * DLB_IMAGE_PIXELS], label[16];
+    shape.dropout = 40;
+    dlb_images(5, 0, 16, pixel, label);
+    for (int layer = 0; layer <= shape.depth; layer++) {
+        double wrong = 0, all = 0, ignored;
+        for (int64_t at = 3; at < 150; at += 13) {
+            double expected;
+            first_loss(&shape, pixel, label, layer, at, 0, &expected);
+            double up = first_loss(&shape, pixel, label, layer, at, 0.01f, &ignored);
+            double down = first_loss(&shape, pixel, label, layer, at, -0.01f, &ignored);
+            double difference = (up - down) / 0.02;
+            wrong += (difference - expected) * (difference - expected);
+            all += expected * expected;
+        }
+        if (!(all > 0 && wrong < 0.03 * 0.03 * all))
+            fail_msg("layer %d: off by %g", layer, sqrt(wrong / all));
+    }
+}
+
 /* Dropout and all: the bits of what was learnt. */
 static void a_seed_gives_the_same_bits(void **state)
 {
@@ -182,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_differences),
+        cmocka_unit_test(dropout_has_the_same_masks_both_ways),
         cmocka_unit_test(a_seed_gives_the_same_bits),
         cmocka_unit_test(it_learns),
         cmocka_unit_test(images_are_made_of_index_and_seed),

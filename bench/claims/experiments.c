@@ -1,8 +1,9 @@
 /*
- * The table of experiments, and those of them that measure time or count: each condition on
- * each thread set, our kernels and oneDNN's, in paired rounds.  Those on learning stand in
- * learning.c.
+ * The table of experiments, and those of them that measure time: each condition on each
+ * thread set, our kernels and oneDNN's, in paired rounds.  Those on learning stand in
+ * learning.c, those that settle a fact in facts.c.
  */
+#include "claims/facts.h"
 #include "claims/learning.h"
 
 #include <math.h>
@@ -304,39 +305,6 @@ SWEEP(multihead)
 SWEEP(gru)
 SWEEP(residual)
 
-/* Weights of one layer, biases aside, as the operators lay them out. */
-static enum dlb_status parameters_run(struct dlb_lab *lab, struct dlb_error *error)
-{
-    static const int hidden[] = {128, 512, 1536};
-    static const char *const ops[] = {"gru", "lstm"};
-    enum dlb_status status = DLB_OK;
-    for (size_t h = 0; h < sizeof hidden / sizeof *hidden && !status; h++) {
-        char condition[CONDITION_MAX], shape[SHAPE_MAX], name[DLB_NAME_MAX];
-        struct dlb_observed row[2] = {0};
-        snprintf(condition, sizeof condition, "hidden=%d", hidden[h]);
-        snprintf(shape, sizeof shape, "mb1dhc%d", hidden[h]);
-        for (int i = 0; i < 2 && !status; i++) {
-            const struct dlb_op *op = dlb_operator_find(ops[i])->op;
-            struct dlb_problem problem = {.pass = DLB_FWD};
-            struct dlb_tensor tensor[DLB_TENSORS_MAX];
-            row[i] = (struct dlb_observed){.condition = condition,
-                                           .impl = (char *)"",
-                                           .arm = (char *)ops[i],
-                                           .metric = (char *)"parameters",
-                                           .replicate = 1,
-                                           .x = NAN};
-            status = dlb_descriptor_parse(op, shape, &problem, name, error);
-            int tensors = status ? 0 : op->tensors(&problem, tensor);
-            for (int t = 0; t < tensors; t++)
-                if (!strncmp(tensor[t].name, "weights", 7))
-                    row[i].value += (double)dlb_tensor_elements(&tensor[t]);
-        }
-        if (!status)
-            status = dlb_lab_observe(lab, row, 2, error);
-    }
-    return status;
-}
-
 const struct dlb_experiment dlb_experiments[] = {
     {"backward", 60, 9, backward_run},
     {"activation", 45, 12, activation_run},
@@ -346,7 +314,9 @@ const struct dlb_experiment dlb_experiments[] = {
     {"attention-parallel", 35, 8, parallel_run},
     {"attention-quadratic", 25, 6, quadratic_run},
     {"multihead", 30, 6, multihead_run},
-    {"gru-params", 0.1, 0.1, parameters_run},
+    {"gru-params", 0.1, 0.1, dlb_facts_parameters},
+    {"order", 0.1, 0.1, dlb_facts_order},
+    {"dropout", 0.1, 0.1, dlb_facts_dropout},
     {"gru-faster", 80, 16, gru_run},
     {"residual-cost", 30, 4, residual_run},
     {"depth", 1, 1, dlb_learn_depth},
