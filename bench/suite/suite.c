@@ -292,6 +292,12 @@ void dlb_suite_release(struct dlb_suite *suite)
     *suite = (struct dlb_suite){0};
 }
 
+bool dlb_suite_is_one(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return strcmp(slash ? slash + 1 : path, "claims.csv") != 0;
+}
+
 void dlb_suites_print(FILE *out)
 {
     glob_t paths;
@@ -305,6 +311,8 @@ void dlb_suites_print(FILE *out)
         const char *base = strrchr(paths.gl_pathv[i], '/') + 1;
         double flops = 0;
         int64_t layers = 0;
+        if (!dlb_suite_is_one(base))
+            continue;
         if (dlb_suite_read(paths.gl_pathv[i], NULL, &suite, &error)) {
             fprintf(out, "configs/%-24s %s\n", base, error.text);
             continue;

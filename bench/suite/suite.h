@@ -46,6 +46,9 @@ enum dlb_status dlb_suite_set_minibatch(struct dlb_suite *suite, const char *lis
 
 void dlb_suite_release(struct dlb_suite *suite);
 
+/* False for a file of configs/ that is none: the rules of the claims. */
+bool dlb_suite_is_one(const char *path);
+
 /* One line for each suite in configs/: file, distinct problems, layers, GFLOP; a suite
  * that cannot be read is listed with the reason. */
 void dlb_suites_print(FILE *out);
