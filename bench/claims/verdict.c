@@ -456,12 +456,14 @@ enum dlb_status dlb_claim_judge(const struct dlb_claim *claim,
                                           .effect = NAN,
                                           .ci_lo = NAN,
                                           .ci_hi = NAN};
+    if (!all->n)
+        return DLB_OK;
     while (end < all->n && strcmp(all->row[end].experiment, claim->experiment))
         end++;
     j.row = all->row + end;
     while (end < all->n && !strcmp(all->row[end].experiment, claim->experiment))
         end++;
-    j.rows = all->row ? (int)(all->row + end - j.row) : 0;
+    j.rows = (int)(all->row + end - j.row);
     if (!j.rows)
         return DLB_OK;
     enum dlb_status status = DLB_OK;
