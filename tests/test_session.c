@@ -134,6 +134,16 @@ static void a_right_kernel_makes_a_whole_run(void **state)
     }
     assert_string_equal(dlb_row_get_text(&rows.row[0], DLB_COL_SHAPE_NAME), "one");
     assert_string_equal(dlb_row_get_text(&rows.row[0], DLB_COL_TUNED_FROM), "search");
+    /* The one that loses more comes first. */
+    double lost[2];
+    for (int i = 0; i < 2; i++)
+        lost[i] = dlb_row_get_real(&rows.row[i * sides], DLB_COL_TIME_MEDIAN_NS) *
+                  (1 - dlb_row_get_real(&rows.row[i * sides], DLB_COL_ROOF_FRAC));
+    const char *held = strstr(call.screen, "What holds it back");
+    assert_non_null(held);
+    const char *one = strstr(held, "mb1ic16ih8"), *other = strstr(held, "ic3ih9");
+    assert_true(one && other && (one < other) == (lost[0] > lost[1]));
+    assert_null(strstr(held, "threads that wait"));
     static const char *const files[] = {"results.csv", "trials.csv", "samples.csv",
                                         "manifest.json", "topology.xml"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOWER_SHOWN = 8 };
+enum { SLOWER_SHOWN = 8, HELD_SHOWN = 5 };
 
 /* Everything that the summary says of a group of problems on one thread set. */
 struct total {
@@ -116,7 +116,7 @@ static void print_totals(const struct dlb_session *session)
     }
 }
 
-/* Native rows slower than oneDNN, by the time that they lose. */
+/* A native row, and the time that it loses in all its layers. */
 struct loss {
     const struct dlb_row *row;
     const struct dlb_case *item;
@@ -129,43 +129,92 @@ static int by_loss(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-static void print_losses(const struct dlb_session *session)
+/* What an execution loses, above 0 where it does. */
+typedef double lost_fn(const struct dlb_row *row);
+
+static double lost_to_onednn(const struct dlb_row *row)
 {
-    FILE *out = session->io.out;
-    int losses = 0;
+    struct dlb_ratio ratio = dlb_row_speedup(row);
+    if (isnan(ratio.median) || dlb_row_judge(row) != DLB_FASTER)
+        return 0;
+    return dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS) * (1 - ratio.median);
+}
+
+static double lost_to_roof(const struct dlb_row *row)
+{
+    return dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS) *
+           (1 - dlb_row_get_real(row, DLB_COL_ROOF_FRAC));
+}
+
+/* The native rows that lose, the worst first; owned by the caller. */
+static struct loss *collect(const struct dlb_session *session, lost_fn *lost, int *n)
+{
     struct loss *loss =
         calloc((size_t)(session->suite.cases_n * session->stations + 1), sizeof *loss);
-    if (!loss)
-        return;
-    for (int i = 0; i < session->suite.cases_n; i++) {
+    *n = 0;
+    for (int i = 0; loss && i < session->suite.cases_n; i++) {
         for (int s = 0; s < session->stations; s++) {
             const struct dlb_case *item = &session->suite.cases[i];
             const struct dlb_row *row =
                 dlb_session_find(session, item, &session->station[s], DLB_IMPL_NATIVE);
-            if (!dlb_row_timed(row))
-                continue;
-            struct dlb_ratio ratio = dlb_row_speedup(row);
-            if (isnan(ratio.median) || dlb_row_judge(row) != DLB_FASTER)
-                continue;
-            double median_ns = dlb_row_get_real(row, DLB_COL_TIME_MEDIAN_NS);
-            loss[losses++] = (struct loss){
-                row, item, (double)item->count * median_ns * (1 - ratio.median)};
+            double each = dlb_row_timed(row) ? lost(row) : 0;
+            if (each > 0)
+                loss[(*n)++] = (struct loss){row, item, (double)item->count * each};
         }
     }
-    qsort(loss, (size_t)losses, sizeof *loss, by_loss);
+    if (loss)
+        qsort(loss, (size_t)*n, sizeof *loss, by_loss);
+    return loss;
+}
+
+static void print_loss(const struct dlb_session *session, const struct loss *loss)
+{
+    fprintf(session->io.out, "  ");
+    dlb_screen_problem(session, loss->item, session->io.out);
+    fprintf(session->io.out, "%6s  ", dlb_row_get_text(loss->row, DLB_COL_THREAD_SET));
+}
+
+static void print_losses(const struct dlb_session *session)
+{
+    FILE *out = session->io.out;
+    int losses;
+    struct loss *loss = collect(session, lost_to_onednn, &losses);
     if (losses)
         fprintf(out, "Slower than oneDNN, by time lost:\n");
     for (int i = 0; i < losses && i < SLOWER_SHOWN; i++) {
         struct dlb_ratio ratio = dlb_row_speedup(loss[i].row);
-        fprintf(out, "  ");
-        dlb_screen_problem(session, loss[i].item, out);
-        fprintf(out, "%6s  %.2f× [%.2f, %.2f], loses %.3f ms%s\n",
-                dlb_row_get_text(loss[i].row, DLB_COL_THREAD_SET), ratio.median,
-                ratio.ci_lo, ratio.ci_hi, loss[i].lost_ns * 1e-6,
+        print_loss(session, &loss[i]);
+        fprintf(out, "%.2f× [%.2f, %.2f], loses %.3f ms%s\n", ratio.median, ratio.ci_lo,
+                ratio.ci_hi, loss[i].lost_ns * 1e-6,
                 loss[i].item->count > 1 ? " in all its layers" : "");
     }
     if (losses > SLOWER_SHOWN)
         fprintf(out, "  and %d more in results.csv\n", losses - SLOWER_SHOWN);
+    free(loss);
+}
+
+/* Where the time goes: at the roof, to working with several threads instead of one, and what
+ * remains. */
+static void print_held(const struct dlb_session *session)
+{
+    FILE *out = session->io.out;
+    int losses;
+    struct loss *loss = collect(session, lost_to_roof, &losses);
+    if (losses)
+        fprintf(out, "What holds it back, by time lost against the roof:\n");
+    for (int i = 0; i < losses && i < HELD_SHOWN; i++) {
+        const struct dlb_row *row = loss[i].row;
+        double roof = dlb_row_get_real(row, DLB_COL_ROOF_FRAC);
+        double efficiency = dlb_row_get_real(row, DLB_COL_PARALLEL_EFFICIENCY);
+        double threads = isnan(efficiency) ? 0 : fmin(1 - roof, fmax(0, 1 - efficiency));
+        print_loss(session, &loss[i]);
+        fprintf(out, "%2.0f%% of its time is %s, ", 100 * roof,
+                dlb_row_get_text(row, DLB_COL_ROOF_BOUND));
+        if (dlb_row_get_int(row, DLB_COL_THREADS) > 1 && !isnan(efficiency))
+            fprintf(out, "%.0f%% threads that wait or share, ", 100 * threads);
+        fprintf(out, "%.0f%% remains; loses %.3f ms\n", 100 * (1 - roof - threads),
+                loss[i].lost_ns * 1e-6);
+    }
     free(loss);
 }
 
@@ -227,6 +276,7 @@ void dlb_screen_summary(const struct dlb_session *session, bool incomplete)
     if (!session->options->check) {
         print_totals(session);
         print_losses(session);
+        print_held(session);
     }
     if (session->twin)
         print_twin_total(session);
