@@ -317,6 +317,7 @@ const struct dlb_experiment dlb_experiments[] = {
     {"gru-params", 0.1, 0.1, dlb_facts_parameters},
     {"order", 0.1, 0.1, dlb_facts_order},
     {"dropout", 0.1, 0.1, dlb_facts_dropout},
+    {"time", 0.5, 0.5, dlb_facts_time},
     {"gru-faster", 80, 16, gru_run},
     {"residual-cost", 30, 4, residual_run},
     {"depth", 1, 1, dlb_learn_depth},

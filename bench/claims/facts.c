@@ -1,6 +1,8 @@
 /* The experiments that settle a fact by a few runs of an operator. */
 #include "claims/facts.h"
 
+#include "ops/rnn.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,5 +173,110 @@ enum dlb_status dlb_facts_parameters(struct dlb_lab *lab, struct dlb_error *erro
             if (!status)
                 status = observe(lab, condition, ops[i], "parameters", 1, weights, error);
         }
+    return status;
+}
+
+/* time: what is left of a gradient on its way from the last state to the first. */
+
+enum { HIDDEN = 32, ROWS = 8, STATES = HIDDEN * ROWS };
+
+/* What is smaller may have lost bits to float's range: it is not observed. */
+static const double SEEN = 1e-30;
+
+/* Fills n elements with uniform numbers of this deviation. */
+static void spread(float *value, int64_t n, double deviation, uint64_t seed)
+{
+    for (int64_t i = 0; i < n; i++)
+        value[i] = (float)(deviation * sqrt(12) * (uniform(seed, (uint64_t)i) - 0.5));
+}
+
+static double norm(const float *value, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)value[i] * value[i];
+    return sqrt(sum);
+}
+
+/* log10 of the gradient's norm at the first state over that at the last, NaN where it is too
+ * small to be seen; weights are uniform within 1 / sqrt(hidden), inputs of deviation 1.
+ * forget: bias of that gate. */
+static enum dlb_status through_time(const struct dlb_lab *lab, const char *op, int steps,
+                                    float forget, uint64_t seed, double *left,
+                                    struct dlb_error *error)
+{
+    enum { WEIGHTS = HIDDEN * 4 * HIDDEN };
+    const int64_t inputs = (int64_t)steps * STATES;
+    const int64_t size[] = {
+        [DLB_RNN_SRC] = inputs,
+        [DLB_RNN_WEIGHTS_LAYER] = WEIGHTS,
+        [DLB_RNN_WEIGHTS_ITER] = WEIGHTS,
+        [DLB_RNN_BIASES] = 4 * HIDDEN,
+        [DLB_RNN_SRC_ITER] = STATES,
+        [DLB_RNN_SRC_ITER_C] = STATES,
+        [DLB_RNN_DIFF_DST] = inputs,
+        [DLB_RNN_DIFF_DST_ITER] = STATES,
+        [DLB_RNN_DIFF_DST_ITER_C] = STATES,
+        [DLB_RNN_DIFF_SRC_ITER] = STATES,
+    };
+    float *given[DLB_RNN_BWD_TENSORS] = {NULL};
+    char shape[WORD_MAX];
+    enum dlb_status status = DLB_OK;
+    for (size_t t = 0; t < sizeof size / sizeof *size && !status; t++) {
+        if (!size[t])
+            continue;
+        given[t] = dlb_alloc((size_t)size[t] * sizeof(float));
+        if (!given[t])
+            status = dlb_fail(error, DLB_NOMEM, "No memory is left for %s.", op);
+        else
+            memset(given[t], 0, (size_t)size[t] * sizeof(float));
+    }
+    if (!status) {
+        const double deviation = 1 / sqrt(3.0 * HIDDEN);
+        spread(given[DLB_RNN_SRC], inputs, 1, dlb_hash(seed, 1));
+        spread(given[DLB_RNN_WEIGHTS_LAYER], WEIGHTS, deviation, dlb_hash(seed, 2));
+        spread(given[DLB_RNN_WEIGHTS_ITER], WEIGHTS, deviation, dlb_hash(seed, 3));
+        spread(given[DLB_RNN_DIFF_DST_ITER], STATES, 1, dlb_hash(seed, 4));
+        for (int i = 0; i < HIDDEN; i++) /* the second gate of lstm */
+            given[DLB_RNN_BIASES][HIDDEN + i] = forget;
+        snprintf(shape, sizeof shape, "t%dmb%dslc%ddhc%dbias1init1", steps, ROWS, HIDDEN,
+                 HIDDEN);
+        status = run_once(lab, op, DLB_BWD, shape, given, DLB_RNN_BWD_TENSORS, error);
+    }
+    if (!status) {
+        double first = norm(given[DLB_RNN_DIFF_SRC_ITER], STATES);
+        *left = first > SEEN ? log10(first / norm(given[DLB_RNN_DIFF_DST_ITER], STATES))
+                             : NAN;
+    }
+    for (int t = 0; t < DLB_RNN_BWD_TENSORS; t++)
+        dlb_free(given[t]);
+    return status;
+}
+
+enum dlb_status dlb_facts_time(struct dlb_lab *lab, struct dlb_error *error)
+{
+    static const int steps[] = {10, 20, 50, 100, 200, 500};
+    static const struct {
+        const char *arm, *op;
+        float forget;
+    } arms[] = {{"rnn", "rnn", 0},
+                {"gru", "gru", 0},
+                {"lstm", "lstm", 0},
+                {"lstm-forget", "lstm", 1}};
+    enum dlb_status status = DLB_OK;
+    for (size_t a = 0; a < sizeof arms / sizeof *arms; a++)
+        for (size_t t = 0; t < sizeof steps / sizeof *steps; t++)
+            for (int seed = 1; seed <= SEEDS && !status; seed++) {
+                struct dlb_observed row = {.condition = (char *)"hidden=32",
+                                           .impl = (char *)"",
+                                           .arm = (char *)arms[a].arm,
+                                           .metric = (char *)"log10_gradient",
+                                           .replicate = seed,
+                                           .x = steps[t]};
+                status = through_time(lab, arms[a].op, steps[t], arms[a].forget,
+                                      (uint64_t)seed, &row.value, error);
+                if (!status && !isnan(row.value))
+                    status = dlb_lab_observe(lab, &row, 1, error);
+            }
     return status;
 }

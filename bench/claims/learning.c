@@ -21,6 +21,7 @@ enum {
 static const uint64_t train_seed = 1, test_seed = 2;
 static const double rates[] = {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3};
 enum { RATES = sizeof rates / sizeof *rates };
+static const double SEEN = 1e-30;    /* smaller gradients may have lost bits */
 static const double LOSS_MOST = 1e3; /* whatever lies beyond has diverged */
 
 /* One network to be made and looked at, and the numbers that came of it. */
@@ -266,7 +267,7 @@ static double norm(const float *value, int64_t n)
 }
 
 /* number: log10 of the first hidden-to-hidden layer's gradient over the last one's, and how
- * far that is from 0. */
+ * far that is from 0; NaN where it is too small to be seen. */
 static enum dlb_status look_at_gradients(struct task *task,
                                          const struct dlb_target *target,
                                          struct dlb_error *error)
@@ -283,7 +284,7 @@ static enum dlb_status look_at_gradients(struct task *task,
         int64_t n = dlb_net_weights(net, 1, &weights, &gradient);
         double first = norm(gradient, n);
         n = dlb_net_weights(net, task->shape.depth - 1, &weights, &gradient);
-        double ratio = log10(fmax(first, 1e-38) / fmax(norm(gradient, n), 1e-38));
+        double ratio = first > SEEN ? log10(first / norm(gradient, n)) : NAN;
         task->number[0] = ratio;
         task->number[1] = fabs(ratio);
     }
