@@ -192,6 +192,43 @@ static void it_learns(void **state)
     }
 }
 
+static void a_frozen_network_learns_in_its_last_layer(void **state)
+{
+    (void)state;
+    struct dlb_net_shape shape = small;
+    float pixel[16 * DLB_IMAGE_PIXELS], label[16], *weights[2][4];
+    const float *gradient;
+    float before[4][16 * DLB_IMAGE_PIXELS];
+    int64_t n[4];
+    struct dlb_net *net[2];
+    shape.batchnorm = true;
+    for (int i = 0; i < 2; i++) {
+        shape.seed = (uint64_t)(20 + i);
+        net[i] = make(&shape);
+        for (int l = 0; l < 4; l++)
+            n[l] = dlb_net_weights(net[i], l, &weights[i][l], &gradient);
+    }
+    dlb_images(5, 0, 16, pixel, label);
+    step(net[0], pixel, label, 0.1);
+    assert_true(memcmp(weights[0][1], weights[1][1], (size_t)n[1] * sizeof(float)));
+    dlb_net_copy(net[1], net[0]);
+    for (int l = 0; l < 4; l++) {
+        bool same = !memcmp(weights[0][l], weights[1][l], (size_t)n[l] * sizeof(float));
+        assert_int_equal(same, l < 3);
+        memcpy(before[l], weights[1][l], (size_t)n[l] * sizeof(float));
+    }
+    dlb_net_freeze(net[1]);
+    double first = step(net[1], pixel, label, 0.1), last = first;
+    for (int s = 0; s < 30; s++)
+        last = step(net[1], pixel, label, 0.1);
+    assert_true(last < first);
+    for (int l = 0; l < 4; l++)
+        assert_int_equal(!memcmp(before[l], weights[1][l], (size_t)n[l] * sizeof(float)),
+                         l < 3);
+    dlb_net_release(net[0]);
+    dlb_net_release(net[1]);
+}
+
 static void images_are_made_of_index_and_seed(void **state)
 {
     (void)state;
@@ -213,6 +250,9 @@ static void images_are_made_of_index_and_seed(void **state)
         sum += pixel[i];
         squares += (double)pixel[i] * pixel[i];
     }
+    dlb_images_of(4, 3, 9, 0, 600, pixel, label);
+    for (int i = 0; i < 600; i++)
+        assert_in_range((int)label[i], 0, 2);
     double mean = sum / (600.0 * DLB_IMAGE_PIXELS);
     assert_true(fabs(mean) < 0.3);
     assert_true(fabs(sqrt(squares / (600.0 * DLB_IMAGE_PIXELS)) - 1) < 0.4);
@@ -225,6 +265,7 @@ int main(void)
         cmocka_unit_test(dropout_has_the_same_masks_both_ways),
         cmocka_unit_test(a_seed_gives_the_same_bits),
         cmocka_unit_test(it_learns),
+        cmocka_unit_test(a_frozen_network_learns_in_its_last_layer),
         cmocka_unit_test(images_are_made_of_index_and_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -325,5 +325,6 @@ const struct dlb_experiment dlb_experiments[] = {
     {"batchnorm", 10, 2, dlb_learn_batchnorm},
     {"dropout-learning", 10, 2, dlb_learn_dropout},
     {"residual-deep", 35, 2, dlb_learn_residual},
+    {"transfer", 10, 2, dlb_learn_transfer},
 };
 const int dlb_experiments_n = sizeof dlb_experiments / sizeof *dlb_experiments;

@@ -39,16 +39,22 @@ static bool is_inked(int label, double dx, double dy)
 
 void dlb_images(uint64_t seed, int64_t first, int64_t n, float *pixel, float *label)
 {
+    dlb_images_of(0, DLB_IMAGE_CLASSES, seed, first, n, pixel, label);
+}
+
+void dlb_images_of(int lowest, int classes, uint64_t seed, int64_t first, int64_t n,
+                   float *pixel, float *label)
+{
     for (int64_t i = 0; i < n; i++) {
         struct dlb_random random = {.seed = dlb_hash(seed, (uint64_t)(first + i))};
-        const int shape = (int)(dlb_random_uniform(&random) * DLB_IMAGE_CLASSES);
+        const int shape = lowest + (int)(dlb_random_uniform(&random) * classes);
         const double radius = 3 + 2 * dlb_random_uniform(&random);
         const double x0 =
             DLB_IMAGE_SIDE / 2.0 - 0.5 + 2 * dlb_random_uniform(&random) - 1;
         const double y0 =
             DLB_IMAGE_SIDE / 2.0 - 0.5 + 2 * dlb_random_uniform(&random) - 1;
         const double ink = INK * (0.7 + 0.6 * dlb_random_uniform(&random));
-        label[i] = (float)shape;
+        label[i] = (float)(shape - lowest);
         for (int p = 0; p < DLB_IMAGE_PIXELS; p++) {
             /* The sum of three uniform numbers is near enough to a normal one. */
             double noise = dlb_random_uniform(&random) + dlb_random_uniform(&random) +

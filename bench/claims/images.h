@@ -14,4 +14,8 @@ enum { DLB_IMAGE_CLASSES = 10 };
  * deviation 1, label [n] in 0 … 9. */
 void dlb_images(uint64_t seed, int64_t first, int64_t n, float *pixel, float *label);
 
+/* The same of so many of the shapes, from shape lowest on, which has label 0. */
+void dlb_images_of(int lowest, int classes, uint64_t seed, int64_t first, int64_t n,
+                   float *pixel, float *label);
+
 #endif

@@ -15,5 +15,6 @@ enum dlb_status dlb_learn_dying(struct dlb_lab *lab, struct dlb_error *error);
 enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error);
 enum dlb_status dlb_learn_dropout(struct dlb_lab *lab, struct dlb_error *error);
 enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error);
+enum dlb_status dlb_learn_transfer(struct dlb_lab *lab, struct dlb_error *error);
 
 #endif

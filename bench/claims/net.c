@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAMES_MAX = 12, SHAPE_MAX = 96 };
+enum { SHAPE_MAX = 96, LAST_PARAMETERS = 2, LAST_LINKS = 2 };
 
 /* An operator with its tensors. */
 struct link {
@@ -52,6 +52,7 @@ struct dlb_net {
     float **hidden; /* owned: of each layer */
     int *weights;   /* owned: parameter of each layer */
     uint64_t steps;
+    bool frozen;
     bool nomem;
 };
 
@@ -502,11 +503,13 @@ static enum dlb_status new_masks(struct dlb_net *net, struct links *links, bool 
     return status;
 }
 
-static enum dlb_status run(struct links *links, struct dlb_error *error)
+/* The links first … last-1. */
+static enum dlb_status run_some(struct links *links, int first, int last,
+                                struct dlb_error *error)
 {
     const struct dlb_team team = {.size = 1};
     enum dlb_status status = DLB_OK;
-    for (int i = 0; i < links->n && !status; i++) {
+    for (int i = first; i < last && !status; i++) {
         struct dlb_plan *plan = links->link[i].plan;
         status = plan->class->bind(plan, links->link[i].tensor, &team, error);
         if (status)
@@ -517,11 +520,31 @@ static enum dlb_status run(struct links *links, struct dlb_error *error)
     return status;
 }
 
+static enum dlb_status run(struct links *links, struct dlb_error *error)
+{
+    return run_some(links, 0, links->n, error);
+}
+
 static void give(struct dlb_net *net, const float *src, const float *labels)
 {
     const struct dlb_net_shape *s = &net->shape;
     memcpy(net->src, src, (size_t)(s->batch * s->inputs) * sizeof *src);
     memcpy(net->labels, labels, (size_t)s->batch * sizeof *labels);
+}
+
+void dlb_net_copy(struct dlb_net *net, const struct dlb_net *from)
+{
+    for (int i = 0; i < net->parameters - LAST_PARAMETERS; i++)
+        memcpy(net->parameter[i].value, from->parameter[i].value,
+               (size_t)net->parameter[i].n * sizeof(float));
+    for (int i = 0; i < net->runnings; i++)
+        memcpy(net->running[i].old, from->running[i].old,
+               (size_t)net->shape.width * sizeof(float));
+}
+
+void dlb_net_freeze(struct dlb_net *net)
+{
+    net->frozen = true;
 }
 
 enum dlb_status dlb_net_step(struct dlb_net *net, const float *src, const float *labels,
@@ -538,15 +561,19 @@ enum dlb_status dlb_net_step(struct dlb_net *net, const float *src, const float 
     if (!status)
         status = run(&net->train, error);
     *loss = *net->loss;
+    /* Backward begins with the loss and the last layer's weights; its two parameters are
+     * the last ones. */
+    const int first = net->frozen ? net->parameters - LAST_PARAMETERS : 0;
     if (!status)
-        status = run(&net->backward, error);
+        status = run_some(&net->backward, 0, net->frozen ? LAST_LINKS : net->backward.n,
+                          error);
     if (status || !(rate > 0))
         return status;
-    for (int i = 0; i < net->runnings; i++)
+    for (int i = 0; i < net->runnings && !net->frozen; i++)
         memcpy(net->running[i].old, net->running[i].fresh,
                (size_t)net->shape.width * sizeof(float));
-    status = run(&net->update, error);
-    for (int i = 0; i < net->parameters; i++) {
+    status = run_some(&net->update, first, net->update.n, error);
+    for (int i = first; i < net->parameters; i++) {
         struct parameter *p = &net->parameter[i];
         memcpy(p->value, p->next, (size_t)p->n * sizeof(float));
         memcpy(p->velocity, p->next_velocity, (size_t)p->n * sizeof(float));

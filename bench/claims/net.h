@@ -37,6 +37,13 @@ enum dlb_status dlb_net_make(const struct dlb_net_shape *shape,
                              struct dlb_error *error);
 void dlb_net_release(struct dlb_net *net); /* safe on NULL */
 
+/* Takes over all parameters and running statistics of another network of the same shape, but
+ * for those of the last layer. */
+void dlb_net_copy(struct dlb_net *net, const struct dlb_net *from);
+
+/* From now on only the last layer learns, and nothing goes back beyond it. */
+void dlb_net_freeze(struct dlb_net *net);
+
 /* One batch: forward and backward as in training, then a step of the optimiser unless rate
  * is 0.  src nc [batch, inputs], labels [batch] whole numbers.  *loss is that before the
  * step. */

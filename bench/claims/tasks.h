@@ -1,0 +1,77 @@
+/*
+ * tasks.h - what the experiments on learning share: networks that are made, trained on
+ * images and looked at, many of them side by side, each on one core.
+ */
+#ifndef DLB_CLAIMS_TASKS_H
+#define DLB_CLAIMS_TASKS_H
+
+#include "claims/lab.h"
+#include "claims/net.h"
+
+enum {
+    DLB_TASK_SEEDS = 5, /* of a condition; with --quick 3 */
+    DLB_TASK_BATCH = 32,
+    DLB_TEST_IMAGES = 1024,
+    DLB_CONDITION_MAX = 64,
+    DLB_TASK_NUMBERS = 4,
+    DLB_RATES = 10
+};
+extern const uint64_t dlb_train_seed, dlb_test_seed; /* of images, with the task's own */
+extern const double dlb_rates_tried[DLB_RATES];
+extern const double dlb_loss_most; /* whatever lies beyond has diverged */
+extern const struct dlb_net_shape dlb_usual_net;
+
+/* One network to be made and looked at, and the numbers that came of it. */
+struct dlb_task {
+    char condition[DLB_CONDITION_MAX];
+    const char *arm;
+    double x;                   /* of observations, or NaN */
+    struct dlb_net_shape shape; /* its seed is the replicate */
+    double rate;                /* tuned, where an experiment does not set it */
+    int64_t images, steps;      /* of training */
+    double target;              /* loss */
+    double number[DLB_TASK_NUMBERS];
+};
+
+typedef enum dlb_status dlb_task_fn(struct dlb_task *task,
+                                    const struct dlb_target *target,
+                                    struct dlb_error *error);
+
+/* How many seeds a condition has. */
+int dlb_tasks_seeds(const struct dlb_lab *lab);
+
+/* Runs fn on each task, over the threads, each wholly on one; the first failure ends it. */
+enum dlb_status dlb_tasks_run(struct dlb_lab *lab, struct dlb_task *task, int tasks,
+                              dlb_task_fn *fn, struct dlb_error *error);
+
+/* Fills the rates: for each arm of each condition (tasks of one arm stand together) that of
+ * the least mean loss on seeds that are not counted. */
+enum dlb_status dlb_tasks_tune(struct dlb_lab *lab, struct dlb_task *task, int tasks,
+                               struct dlb_error *error);
+
+/* Number `at` of all tasks as a metric: NaN is left out, infinity ("never") becomes never. */
+enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *task,
+                                  int tasks, int at, const char *metric, double never,
+                                  struct dlb_error *error);
+
+struct dlb_history {
+    double first_loss, last_loss; /* the last ones smoothed */
+    int64_t reached; /* step at which the loss fell to the target; 0: never */
+};
+
+/* Trains a fresh network of this seed, walking through the task's images in a fixed order;
+ * *net is the caller's to release, also after a failure. */
+enum dlb_status dlb_task_train(const struct dlb_task *task, uint64_t seed, double rate,
+                               const struct dlb_target *target, struct dlb_net **net,
+                               struct dlb_history *history, struct dlb_error *error);
+
+/* number[0]: the last loss of training with the task's seed and rate. */
+enum dlb_status dlb_task_try_rate(struct dlb_task *task, const struct dlb_target *target,
+                                  struct dlb_error *error);
+
+/* Loss and accuracy on n images of a seed; logits may be NULL, label has room for n. */
+enum dlb_status dlb_task_test(struct dlb_net *net, uint64_t seed, int64_t n, double *loss,
+                              double *accuracy, float *logits, float *label,
+                              struct dlb_error *error);
+
+#endif
