@@ -139,8 +139,8 @@ static void test_commands(void **state)
     refuse("compare a b --sweep", "--sweep|'compare'");
     refuse("--threshold 5", "--threshold|dlbench compare --threshold");
     refuse("docter", "'docter'|did you mean 'doctor'");
-    refuse("frobnicate",
-           "'frobnicate'|doctor, topology, list, compare, history, export, tune, help");
+    refuse("frobnicate", "'frobnicate'|doctor, topology, list, compare, history, export, "
+                         "tune, claims, help");
     refuse("-- --op", "'--op'");
     refuse("list opps", "'opps'|did you mean 'ops'|ops, suites, tiles, isa, columns");
     refuse("list ops tiles", "'tiles' is too many");
@@ -156,7 +156,17 @@ static void test_commands(void **state)
     accept("tune --replay trials.csv --budget 2");
     assert_int_equal(options.command, DLB_COMMAND_TUNE);
     assert_string_equal(options.replay, "trials.csv");
-    refuse("tune", "'tune'|--replay FILE");
+    refuse("tune", "'tune'|--study|--replay FILE");
+    refuse("tune --replay trials.csv --study", "--study and --replay contradict");
+    refuse("tune --replay trials.csv --op conv", "--replay and --op contradict");
+    refuse("tune --study --shape mb1ic8ih8oc8kh3ph1", "--shape belongs to one operator");
+    accept("tune --study --op conv --shape mb1ic8ih8oc8kh3ph1 --budget 9 --out x");
+    accept("claims --quick --claim relu-cheaper --threads 1 --out x");
+    accept("claims --from x");
+    refuse("claims --from x --out y", "--from and --out contradict");
+    refuse("claims --from x --quick", "--from and --quick contradict");
+    refuse("claims --op conv", "--op has no meaning for 'claims'");
+    refuse("claims nothing", "'claims' takes no word");
     refuse("--replay trials.csv", "--replay|dlbench tune --replay");
 }
 
