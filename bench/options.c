@@ -128,7 +128,7 @@ static const struct option table[] = {
     {"What comes out", "out", "DIR", "folder of this run; default: a new one in results/",
      TEXT, AT(out), BENCH | TUNE | CLAIMS, true, NULL},
     {NULL, "resume", "RUN", "go on with an interrupted run, measuring nothing twice",
-     TEXT, AT(resume), BENCH, false, NULL},
+     TEXT, AT(resume), BENCH | CLAIMS, false, NULL},
     {NULL, "export", "KIND=FILE", "also write the results in another tool's format",
      EXPORT, AT(export_to), BENCH, false, NULL},
     {NULL, "format", "NAME", "of the report: text (default), md, csv or json", WORD,

@@ -37,6 +37,8 @@ refused "'gru-parms'|did you mean 'gru-params'" claims --claim gru-parms --out o
 refused 'nowhere' claims --from nowhere
 refused '--from and --quick' claims --from nowhere --quick
 refused "--claim belongs to the command claims" --claim gru-params
+refused '--resume and --claim' claims --resume nowhere --claim gru-params
+refused 'nowhere' claims --resume nowhere
 run list claims
 [ "$status" -eq 0 ] && grep -q '^gru-params  *answer  8' stdout || complain 'no list of claims'
 
@@ -50,6 +52,23 @@ cp out/claims.csv once
 run claims --from out --claim gru-params,relu-cheaper
 [ "$status" -eq 0 ] || complain "claims --from ended with $status"
 cmp -s once out/claims.csv || complain 'other verdicts from the same files'
+# What is there is not measured again; what is missing is.
+grep -v ',activation,' out/observations.csv >kept
+grep ',activation,' out/observations.csv | grep -v ',onednn,' >>kept
+cp kept out/observations.csv
+printf '1,torn' >>out/observations.csv
+run claims --resume out --quiet
+[ "$status" -eq 0 ] || complain "claims --resume ended with $status"
+head -n "$(wc -l <kept)" out/observations.csv | cmp -s - kept || complain 'what was measured changed'
+[ "$(grep -c ',gru-params,' out/observations.csv)" -eq "$(grep -c ',gru-params,' kept)" ] ||
+    complain 'measured twice'
+if "$bench" --version | grep -q oneDNN; then
+    grep -q ',activation,.*,onednn,' out/observations.csv || complain 'what was missing is missing'
+fi
+grep -q '^2 claims:' stdout || complain 'not the claims that it was started with'
+run --resume out
+[ "$status" -eq 2 ] && grep -q "begun by 'claims'" stderr || complain 'resumed by another command'
+
 run claims --from out
 [ "$(wc -l <out/claims.csv)" -gt 20 ] || complain 'not all claims are judged'
 grep -q 'gru-faster,.*not measured' out/claims.csv || complain 'what was not run is not said'

@@ -98,6 +98,8 @@ struct dlb_observations {
 enum dlb_status dlb_observations_add(struct dlb_observations *observations,
                                      const struct dlb_observed *row,
                                      struct dlb_error *error);
+/* Releases the rows from the n-th on. */
+void dlb_observations_cut(struct dlb_observations *observations, int n);
 /* To be called before verdicts, after the last addition. */
 void dlb_observations_sort(struct dlb_observations *observations);
 enum dlb_status dlb_observations_read(const char *file,

@@ -198,19 +198,47 @@ static enum dlb_status run_experiments(struct job *job, struct dlb_error *error)
         lab->experiment = &dlb_experiments[i];
         if (!is_wanted(job, lab->experiment))
             continue;
-        status = dlb_session_stopped(&job->session) ? DLB_INTERRUPTED
-                                                    : lab->experiment->run(lab, error);
+        if (!(lab->experiment->whole && dlb_lab_knows(lab, NULL, NULL, 0)))
+            status = dlb_session_stopped(&job->session)
+                         ? DLB_INTERRUPTED
+                         : lab->experiment->run(lab, error);
         dlb_lab_close(lab);
+        if (!status)
+            status = dlb_lab_write(lab, error);
+        if (status)
+            dlb_lab_forget(lab);
         lab->done +=
             lab->quick ? lab->experiment->quick_seconds : lab->experiment->seconds;
     }
     return status;
 }
 
+/* Goes on with a run of claims: what it has observed stays. */
+static enum dlb_status reopen_run(struct job *job, struct dlb_error *error)
+{
+    struct dlb_session *session = &job->session;
+    const char *folder = session->options->resume;
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%.4000s/%s", folder,
+             dlb_tables[DLB_TABLE_OBSERVATIONS].file);
+    enum dlb_status status = dlb_session_check_machine(session, error);
+    if (!status)
+        status =
+            dlb_table_file_share(&job->lab.table, path, DLB_TABLE_OBSERVATIONS, error);
+    if (!status)
+        status = dlb_observations_read(path, &job->lab.observations, error);
+    job->lab.written = job->lab.observations.n;
+    if (!status)
+        status = dlb_run_resume_bare(folder, &session->run, error);
+    return status ? status : dlb_session_manifest(session, "running", error);
+}
+
 static enum dlb_status open_run(struct job *job, struct dlb_error *error)
 {
     struct dlb_session *session = &job->session;
     const char *out = session->options->out;
+    if (session->options->resume)
+        return reopen_run(job, error);
     enum dlb_status status = dlb_run_create_bare(
         out ? NULL : DLBENCH_SOURCE_DIR "/results", out, "claims", &session->run, error);
     if (!status)
@@ -306,10 +334,14 @@ enum dlb_status dlb_claims_run(const struct dlb_options *options,
                                   .io = *io,
                                   .start_ns = dlb_clock_ns(),
                                   .deadline_ns = INFINITY}};
+    struct dlb_options recalled;
+    struct dlb_manifest_command command = {0};
     *exit_status = DLB_EXIT_USAGE;
     enum dlb_status status = dlb_claims_read(rules_file, &job.claims, error);
+    if (!status && options->resume)
+        status = dlb_session_recall(&job.session, &recalled, &command, error);
     if (!status)
-        status = choose(&job, options->claim, error);
+        status = choose(&job, job.session.options->claim, error);
     if (!status)
         status =
             options->from ? judge_again(&job, options->from, error) : run(&job, error);
@@ -317,10 +349,9 @@ enum dlb_status dlb_claims_run(const struct dlb_options *options,
         const char *folder =
             options->from ? options->from : dlb_run_path(job.session.run);
         show(&job, io->out);
-        fprintf(io->out,
-                "Run folder: %s\nNext: ./dlbench claims --from %s, to judge it "
-                "again\n",
-                folder, folder);
+        fprintf(io->out, "Run folder: %s\nNext: ./dlbench claims --%s %s, to %s\n",
+                folder, status ? "resume" : "from", folder,
+                status ? "go on" : "judge it again");
         *exit_status = status ? DLB_EXIT_INCOMPLETE : DLB_EXIT_OK;
     }
     dlb_table_file_close(&job.lab.table);
@@ -329,6 +360,7 @@ enum dlb_status dlb_claims_run(const struct dlb_options *options,
     free(job.verdict);
     dlb_claims_release(&job.claims);
     dlb_session_release(&job.session);
+    dlb_manifest_command_release(&command);
     return status == DLB_INTERRUPTED ? DLB_OK : status;
 }
 

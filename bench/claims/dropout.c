@@ -144,7 +144,7 @@ enum dlb_status dlb_learn_dropout(struct dlb_lab *lab, struct dlb_error *error)
                 one->shape.dropout = dropout ? 50 : 0;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, error);
+    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &dlb_usual_tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, drop_out, error);
     if (!status)

@@ -31,6 +31,8 @@ static enum dlb_status race(struct dlb_lab *lab, const char *condition,
     static struct dlb_step step[ARMS_MAX][DLB_ARM_STEPS];
     struct dlb_arm arm[ARMS_MAX] = {0};
     enum dlb_status status = DLB_OK;
+    if (dlb_lab_knows(lab, condition, dlb_impl_names[impl], lab->station->set.threads))
+        return DLB_OK;
     memset(step, 0, sizeof step);
     for (int a = 0; a < arms && !status; a++) {
         arm[a].name = recipe[a].name;
@@ -306,25 +308,27 @@ SWEEP(gru)
 SWEEP(residual)
 
 const struct dlb_experiment dlb_experiments[] = {
-    {"backward", 60, 9, backward_run},
-    {"activation", 45, 12, activation_run},
-    {"batchnorm-cost", 30, 4, batchnorm_run},
-    {"pooling", 22, 5, pooling_run},
-    {"conv-laws", 45, 5, conv_laws_run},
-    {"attention-parallel", 35, 8, parallel_run},
-    {"attention-quadratic", 25, 6, quadratic_run},
-    {"multihead", 30, 6, multihead_run},
-    {"gru-params", 0.1, 0.1, dlb_facts_parameters},
-    {"order", 0.1, 0.1, dlb_facts_order},
-    {"dropout", 0.1, 0.1, dlb_facts_dropout},
-    {"time", 0.5, 0.5, dlb_facts_time},
-    {"gru-faster", 80, 16, gru_run},
-    {"residual-cost", 30, 4, residual_run},
-    {"depth", 1, 1, dlb_learn_depth},
-    {"dying", 1, 1, dlb_learn_dying},
-    {"batchnorm", 10, 2, dlb_learn_batchnorm},
-    {"dropout-learning", 10, 2, dlb_learn_dropout},
-    {"residual-deep", 35, 2, dlb_learn_residual},
-    {"transfer", 10, 2, dlb_learn_transfer},
+    {"backward", 60, 9, false, backward_run},
+    {"activation", 45, 12, false, activation_run},
+    {"batchnorm-cost", 30, 4, false, batchnorm_run},
+    {"pooling", 22, 5, false, pooling_run},
+    {"conv-laws", 45, 5, false, conv_laws_run},
+    {"attention-parallel", 35, 8, false, parallel_run},
+    {"attention-quadratic", 25, 6, false, quadratic_run},
+    {"multihead", 30, 6, false, multihead_run},
+    {"gru-params", 0.1, 0.1, true, dlb_facts_parameters},
+    {"order", 0.1, 0.1, true, dlb_facts_order},
+    {"dropout", 0.1, 0.1, true, dlb_facts_dropout},
+    {"time", 0.5, 0.5, true, dlb_facts_time},
+    {"gru-faster", 80, 16, false, gru_run},
+    {"residual-cost", 30, 4, false, residual_run},
+    {"depth", 1, 1, true, dlb_learn_depth},
+    {"dying", 1, 1, true, dlb_learn_dying},
+    {"batchnorm", 10, 2, true, dlb_learn_batchnorm},
+    {"dropout-learning", 10, 2, true, dlb_learn_dropout},
+    {"residual-deep", 35, 2, true, dlb_learn_residual},
+    {"transfer", 10, 2, true, dlb_learn_transfer},
+    {"long-range", 120, 3, true, dlb_learn_recall},
+    {"complex", 60, 5, true, dlb_learn_complex},
 };
 const int dlb_experiments_n = sizeof dlb_experiments / sizeof *dlb_experiments;

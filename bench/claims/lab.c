@@ -57,22 +57,50 @@ static double as_written(double value)
 enum dlb_status dlb_lab_observe(struct dlb_lab *lab, struct dlb_observed *row, int rows,
                                 struct dlb_error *error)
 {
-    struct dlb_cell *cell =
-        calloc((size_t)rows * DLB_OBSERVATION_COLUMNS_N, sizeof *cell);
-    if (!cell)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for the observations.");
-    for (int i = 0; i < rows; i++) {
+    enum dlb_status status = DLB_OK;
+    for (int i = 0; i < rows && !status; i++) {
         row[i].experiment = (char *)lab->experiment->name;
         row[i].value = as_written(row[i].value);
         if (isfinite(row[i].x))
             row[i].x = as_written(row[i].x);
-        fill_cells(lab, &row[i], cell + i * DLB_OBSERVATION_COLUMNS_N);
+        status = dlb_observations_add(&lab->observations, &row[i], error);
     }
+    return status;
+}
+
+enum dlb_status dlb_lab_write(struct dlb_lab *lab, struct dlb_error *error)
+{
+    const int rows = lab->observations.n - lab->written;
+    struct dlb_cell *cell =
+        calloc((size_t)dlb_max(1, rows) * DLB_OBSERVATION_COLUMNS_N, sizeof *cell);
+    if (!cell)
+        return dlb_fail(error, DLB_NOMEM, "No memory is left for the observations.");
+    for (int i = 0; i < rows; i++)
+        fill_cells(lab, &lab->observations.row[lab->written + i],
+                   cell + i * DLB_OBSERVATION_COLUMNS_N);
     enum dlb_status status = dlb_table_file_append(&lab->table, cell, rows, error);
     free(cell);
-    for (int i = 0; i < rows && !status; i++)
-        status = dlb_observations_add(&lab->observations, &row[i], error);
+    if (!status)
+        lab->written = lab->observations.n;
     return status;
+}
+
+void dlb_lab_forget(struct dlb_lab *lab)
+{
+    dlb_observations_cut(&lab->observations, lab->written);
+}
+
+bool dlb_lab_knows(const struct dlb_lab *lab, const char *condition, const char *impl,
+                   int threads)
+{
+    for (int i = 0; i < lab->written; i++) {
+        const struct dlb_observed *row = &lab->observations.row[i];
+        if (!strcmp(row->experiment, lab->experiment->name) &&
+            (!condition || (!strcmp(row->condition, condition) &&
+                            !strcmp(row->impl, impl) && row->threads == threads)))
+            return true;
+    }
+    return false;
 }
 
 void dlb_lab_progress(struct dlb_lab *lab, double share, const char *what)
@@ -279,6 +307,8 @@ enum dlb_status dlb_lab_race(struct dlb_lab *lab, const char *condition,
     lab->station->best_probe = fmax(lab->station->best_probe, gauge.best_probe);
     if (!status)
         status = observe_rounds(lab, condition, impl, arm, arms, measured, error);
+    if (!status)
+        status = dlb_lab_write(lab, error);
     for (int i = 0; i < arms; i++) {
         dlb_measured_release(&measured[i]);
         dlb_plan_release(plan[i]);

@@ -1,9 +1,10 @@
 /*
  * lab.h - what an experiment works with: the machine, and the record of what it saw.
  *
- * An experiment observes in units: all paired rounds of one condition, or one seed of it.
+ * An experiment observes in units: all paired rounds of one condition, or all that it has.
  * A unit goes to observations.csv in one piece, so that a killed run holds whole units
- * only.  Nothing but observations leads to a verdict (claims.h).
+ * only, and a resumed one measures none of them twice.  Nothing but observations leads to a
+ * verdict (claims.h).
  */
 #ifndef DLB_CLAIMS_LAB_H
 #define DLB_CLAIMS_LAB_H
@@ -20,6 +21,7 @@ struct dlb_lab {
     const struct dlb_experiment *experiment; /* in hand */
     struct dlb_table_file table;
     struct dlb_observations observations;
+    int written;                 /* so many of them are in the table */
     struct dlb_station *station; /* whose pool is open */
     struct dlb_pool *pool;
     double done, all; /* seconds of the experiments, as estimated */
@@ -32,14 +34,24 @@ struct dlb_lab {
 struct dlb_experiment {
     const char *name;
     double seconds, quick_seconds; /* on two cores */
+    bool whole;                    /* one unit; else each condition is one */
     enum dlb_status (*run)(struct dlb_lab *lab, struct dlb_error *error);
 };
 extern const struct dlb_experiment dlb_experiments[];
 extern const int dlb_experiments_n;
 
-/* Writes the rows of one unit; their experiment is filled in. */
+/* Adds rows to the unit in hand; their experiment is filled in. */
 enum dlb_status dlb_lab_observe(struct dlb_lab *lab, struct dlb_observed *row, int rows,
                                 struct dlb_error *error);
+
+/* Ends the unit in hand: its rows go to the table.  Or they are forgotten. */
+enum dlb_status dlb_lab_write(struct dlb_lab *lab, struct dlb_error *error);
+void dlb_lab_forget(struct dlb_lab *lab);
+
+/* True when the experiment in hand has been observed on this condition; condition NULL: on
+ * any. */
+bool dlb_lab_knows(const struct dlb_lab *lab, const char *condition, const char *impl,
+                   int threads);
 
 /* Share of the experiment in hand that is done, and what comes now. */
 void dlb_lab_progress(struct dlb_lab *lab, double share, const char *what);

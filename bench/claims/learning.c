@@ -208,7 +208,7 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
                 one->shape.batchnorm = batchnorm;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, error);
+    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &dlb_usual_tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, compare_batchnorm, error);
     if (!status)
@@ -245,7 +245,7 @@ enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
                 one->shape.residual = residual;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, error);
+    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &dlb_usual_tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, dlb_task_try_rate, error);
     return status ? status

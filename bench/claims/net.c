@@ -1,37 +1,17 @@
 #include "claims/net.h"
 
+#include "claims/graph.h"
 #include "judge/significance.h"
-#include "ops.h"
 #include "ops/batchnorm.h"
 #include "ops/dropout.h"
 #include "ops/optimiser.h"
-#include "suite/descriptor.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHAPE_MAX = 96, LAST_PARAMETERS = 2, LAST_LINKS = 2 };
-
-/* An operator with its tensors. */
-struct link {
-    const struct dlb_op *op;
-    struct dlb_problem problem;
-    struct dlb_plan *plan;
-    void *tensor[DLB_TENSORS_MAX];
-    bool dropout;
-};
-
-struct links {
-    struct link *link; /* owned */
-    int n;
-};
-
-struct parameter {
-    float *value, *gradient, *velocity, *next, *next_velocity;
-    int64_t n;
-};
+enum { LAST_PARAMETERS = 2, LAST_LINKS = 2 };
 
 /* What becomes of running statistics after a batch. */
 struct running {
@@ -40,119 +20,20 @@ struct running {
 
 struct dlb_net {
     struct dlb_net_shape shape;
-    struct dlb_target target;
-    void **memory; /* owned, each */
-    int memories;
-    struct links train, infer, backward, update;
-    struct parameter *parameter; /* owned: weights, bias of a layer, gamma, beta */
-    int parameters;
+    struct dlb_graph graph;  /* parameters: weights, bias of a layer, gamma, beta */
     struct running *running; /* owned */
     int runnings;
     float *src, *labels, *loss, *diff_loss, *logits;
     float **hidden; /* owned: of each layer */
     int *weights;   /* owned: parameter of each layer */
-    uint64_t steps;
+    uint64_t masks; /* made so far */
     bool frozen;
-    bool nomem;
 };
-
-struct named {
-    const char *name;
-    float *data;
-};
-
-static float *take(struct dlb_net *net, int64_t n)
-{
-    void **grown =
-        realloc(net->memory, (size_t)(net->memories + 1) * sizeof *net->memory);
-    float *data = grown ? dlb_alloc((size_t)n * sizeof(float)) : NULL;
-    if (grown)
-        net->memory = grown;
-    net->nomem |= !data;
-    if (!data)
-        return NULL;
-    memset(data, 0, (size_t)n * sizeof(float));
-    net->memory[net->memories++] = data;
-    return data;
-}
-
-static enum dlb_status plan_link(const struct dlb_net *net, struct link *link,
-                                 struct dlb_error *error)
-{
-    struct dlb_candidate candidate;
-    dlb_plan_release(link->plan);
-    link->plan = NULL;
-    link->op->fallback(&link->problem, &net->target, &candidate);
-    return link->op->plan(&link->problem, &net->target, &candidate, &link->plan, error);
-}
-
-/* Appends an operator; named ends in a NULL name.  What it writes and nobody reads goes
- * into memory of its own. */
-static enum dlb_status add(struct dlb_net *net, struct links *links, const char *op,
-                           enum dlb_pass pass, const char *shape,
-                           const struct named *named, struct dlb_error *error)
-{
-    struct dlb_tensor tensor[DLB_TENSORS_MAX];
-    char name[DLB_NAME_MAX];
-    struct link *grown =
-        realloc(links->link, (size_t)(links->n + 1) * sizeof *links->link);
-    if (!grown)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for a network.");
-    links->link = grown;
-    struct link *link = &links->link[links->n++];
-    *link = (struct link){.op = dlb_operator_find(op)->op, .problem = {.pass = pass}};
-    link->dropout = link->op == &dlb_op_dropout && pass != DLB_FWD;
-    enum dlb_status status =
-        dlb_descriptor_parse(link->op, shape, &link->problem, name, error);
-    if (status)
-        return status;
-    int tensors = link->op->tensors(&link->problem, tensor);
-    for (int t = 0; t < tensors; t++) {
-        int64_t n = dlb_tensor_elements(&tensor[t]);
-        for (const struct named *known = named; known->name; known++)
-            if (!strcmp(known->name, tensor[t].name))
-                link->tensor[t] = known->data;
-        if (!link->tensor[t])
-            link->tensor[t] = take(net, dlb_max(1, n));
-    }
-    if (net->nomem)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for a network.");
-    return plan_link(net, link, error);
-}
 
 static double normal(struct dlb_random *random)
 {
     double a = dlb_random_uniform(random), b = dlb_random_uniform(random);
     return sqrt(-2 * log(a)) * cos(2 * 3.14159265358979323846 * b);
-}
-
-/* A parameter with what the optimiser keeps of it, and its step. */
-static enum dlb_status add_parameter(struct dlb_net *net, int64_t n, float first,
-                                     struct parameter **parameter,
-                                     struct dlb_error *error)
-{
-    char shape[SHAPE_MAX];
-    struct parameter *grown =
-        realloc(net->parameter, (size_t)(net->parameters + 1) * sizeof *net->parameter);
-    if (!grown)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for a network.");
-    net->parameter = grown;
-    struct parameter *p = *parameter = &net->parameter[net->parameters++];
-    *p = (struct parameter){take(net, n), take(net, n), take(net, n),
-                            take(net, n), take(net, n), n};
-    if (net->nomem)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for a network.");
-    for (int64_t i = 0; i < n; i++)
-        p->value[i] = first;
-    snprintf(shape, sizeof shape, "n%lld", (long long)n);
-    return add(net, &net->update, "sgd", DLB_FWD, shape,
-               (const struct named[]){{"param", p->value},
-                                      {"grad", p->gradient},
-                                      {"velocity", p->velocity},
-                                      {"new_param", p->next},
-                                      {"new_velocity", p->next_velocity},
-                                      {NULL, NULL}},
-               error);
 }
 
 /* What a layer has to remember for its way back. */
@@ -162,13 +43,6 @@ struct layer {
     int weights, bias, gamma, beta; /* parameters */
     bool hidden, residual;
 };
-
-static enum dlb_status both_ways(struct dlb_net *net, const char *op, const char *shape,
-                                 const struct named *named, struct dlb_error *error)
-{
-    enum dlb_status status = add(net, &net->train, op, DLB_FWD, shape, named, error);
-    return status ? status : add(net, &net->infer, op, DLB_FWD, shape, named, error);
-}
 
 static enum dlb_status add_linear(struct dlb_net *net, struct layer *layer,
                                   struct dlb_random *random, struct dlb_error *error)
@@ -180,37 +54,37 @@ static enum dlb_status add_linear(struct dlb_net *net, struct layer *layer,
         s->init_scale *
         sqrt(2.0 /
              (double)(layer->inputs + (relu && layer->hidden ? 0 : layer->outputs)));
-    struct parameter *weights, *bias;
-    char shape[SHAPE_MAX];
-    layer->weights = net->parameters;
-    enum dlb_status status =
-        add_parameter(net, layer->inputs * layer->outputs, 0, &weights, error);
+    struct dlb_parameter *weights, *bias;
+    char shape[DLB_GRAPH_SHAPE_MAX];
+    layer->weights = net->graph.parameters;
+    enum dlb_status status = dlb_graph_parameter(
+        &net->graph, layer->inputs * layer->outputs, 0, &weights, error);
     for (int64_t i = 0; !status && i < weights->n; i++)
         weights->value[i] = (float)(deviation * normal(random));
     float *values = status ? NULL : weights->value;
-    layer->bias = net->parameters;
+    layer->bias = net->graph.parameters;
     if (!status)
-        status = add_parameter(net, layer->outputs, 0, &bias, error);
+        status = dlb_graph_parameter(&net->graph, layer->outputs, 0, &bias, error);
     if (status)
         return status;
-    layer->sum = take(net, s->batch * layer->outputs);
+    layer->sum = dlb_graph_take(&net->graph, s->batch * layer->outputs);
     snprintf(shape, sizeof shape, "mb%lldic%lldoc%lldbias1", (long long)s->batch,
              (long long)layer->inputs, (long long)layer->outputs);
-    return both_ways(net, "linear", shape,
-                     (const struct named[]){{"src", layer->in},
-                                            {"weights", values},
-                                            {"bias", bias->value},
-                                            {"dst", layer->sum},
-                                            {NULL, NULL}},
-                     error);
+    return dlb_graph_add_both(&net->graph, "linear", shape,
+                              (const struct dlb_named[]){{"src", layer->in},
+                                                         {"weights", values},
+                                                         {"bias", bias->value},
+                                                         {"dst", layer->sum},
+                                                         {NULL, NULL}},
+                              error);
 }
 
 static enum dlb_status add_batchnorm(struct dlb_net *net, struct layer *layer,
                                      struct dlb_error *error)
 {
     const int64_t batch = net->shape.batch, width = layer->outputs;
-    struct parameter *gamma, *beta;
-    char shape[SHAPE_MAX];
+    struct dlb_parameter *gamma, *beta;
+    char shape[DLB_GRAPH_SHAPE_MAX];
     struct running *grown =
         realloc(net->running, (size_t)(net->runnings + 2) * sizeof *net->running);
     if (!grown)
@@ -218,48 +92,52 @@ static enum dlb_status add_batchnorm(struct dlb_net *net, struct layer *layer,
     net->running = grown;
     struct running *mean = &net->running[net->runnings++],
                    *variance = &net->running[net->runnings++];
-    *mean = (struct running){take(net, width), take(net, width)};
-    *variance = (struct running){take(net, width), take(net, width)};
-    layer->normal = take(net, batch * width);
-    layer->gamma = net->parameters;
-    enum dlb_status status = add_parameter(net, width, 1, &gamma, error);
+    *mean = (struct running){dlb_graph_take(&net->graph, width),
+                             dlb_graph_take(&net->graph, width)};
+    *variance = (struct running){dlb_graph_take(&net->graph, width),
+                                 dlb_graph_take(&net->graph, width)};
+    layer->normal = dlb_graph_take(&net->graph, batch * width);
+    layer->gamma = net->graph.parameters;
+    enum dlb_status status = dlb_graph_parameter(&net->graph, width, 1, &gamma, error);
     float *gains = status ? NULL : gamma->value;
-    layer->beta = net->parameters;
+    layer->beta = net->graph.parameters;
     if (!status)
-        status = add_parameter(net, width, 0, &beta, error);
+        status = dlb_graph_parameter(&net->graph, width, 0, &beta, error);
     if (status)
         return status;
     for (int64_t i = 0; i < width; i++)
         variance->old[i] = 1;
     snprintf(shape, sizeof shape, "mb%lldic%lldih1layout-nhwc", (long long)batch,
              (long long)width);
-    status = add(net, &net->train, "batchnorm", DLB_FWD_TRAIN, shape,
-                 (const struct named[]){{"src", layer->sum},
-                                        {"gamma", gains},
-                                        {"beta", beta->value},
-                                        {"running_mean", mean->old},
-                                        {"running_variance", variance->old},
-                                        {"dst", layer->normal},
-                                        {"new_running_mean", mean->fresh},
-                                        {"new_running_variance", variance->fresh},
-                                        {NULL, NULL}},
-                 error);
+    status = dlb_graph_add(
+        &net->graph, &net->graph.train, "batchnorm", DLB_FWD_TRAIN, shape,
+        (const struct dlb_named[]){{"src", layer->sum},
+                                   {"gamma", gains},
+                                   {"beta", beta->value},
+                                   {"running_mean", mean->old},
+                                   {"running_variance", variance->old},
+                                   {"dst", layer->normal},
+                                   {"new_running_mean", mean->fresh},
+                                   {"new_running_variance", variance->fresh},
+                                   {NULL, NULL}},
+        error);
     return status ? status
-                  : add(net, &net->infer, "batchnorm", DLB_FWD, shape,
-                        (const struct named[]){{"src", layer->sum},
-                                               {"gamma", gains},
-                                               {"beta", beta->value},
-                                               {"mean", mean->old},
-                                               {"variance", variance->old},
-                                               {"dst", layer->normal},
-                                               {NULL, NULL}},
-                        error);
+                  : dlb_graph_add(&net->graph, &net->graph.infer, "batchnorm", DLB_FWD,
+                                  shape,
+                                  (const struct dlb_named[]){{"src", layer->sum},
+                                                             {"gamma", gains},
+                                                             {"beta", beta->value},
+                                                             {"mean", mean->old},
+                                                             {"variance", variance->old},
+                                                             {"dst", layer->normal},
+                                                             {NULL, NULL}},
+                                  error);
 }
 
-static void activation_shape(const struct dlb_net *net, char shape[SHAPE_MAX])
+static void activation_shape(const struct dlb_net *net, char shape[DLB_GRAPH_SHAPE_MAX])
 {
     static const char *const names[] = {"relu", "leaky", "sigmoid", "tanh"};
-    snprintf(shape, SHAPE_MAX, "n%lldalg-%s",
+    snprintf(shape, DLB_GRAPH_SHAPE_MAX, "n%lldalg-%s",
              (long long)(net->shape.batch * net->shape.width),
              names[net->shape.activation]);
 }
@@ -269,39 +147,43 @@ static enum dlb_status add_hidden(struct dlb_net *net, struct layer *layer,
 {
     const struct dlb_net_shape *s = &net->shape;
     const int64_t n = s->batch * layer->outputs;
-    char shape[SHAPE_MAX];
+    char shape[DLB_GRAPH_SHAPE_MAX];
     enum dlb_status status = DLB_OK;
     layer->normal = layer->sum;
     if (s->batchnorm)
         status = add_batchnorm(net, layer, error);
-    layer->active = take(net, n);
+    layer->active = dlb_graph_take(&net->graph, n);
     activation_shape(net, shape);
     if (!status)
-        status =
-            both_ways(net, "activation", shape,
-                      (const struct named[]){
-                          {"src", layer->normal}, {"dst", layer->active}, {NULL, NULL}},
-                      error);
+        status = dlb_graph_add_both(&net->graph, "activation", shape,
+                                    (const struct dlb_named[]){{"src", layer->normal},
+                                                               {"dst", layer->active},
+                                                               {NULL, NULL}},
+                                    error);
     layer->out = layer->active;
     if (s->dropout) {
-        const struct named named[] = {
-            {"src", layer->active}, {"dst", layer->out = take(net, n)}, {NULL, NULL}};
+        const struct dlb_named named[] = {
+            {"src", layer->active},
+            {"dst", layer->out = dlb_graph_take(&net->graph, n)},
+            {NULL, NULL}};
         snprintf(shape, sizeof shape, "n%lldp%d", (long long)n, s->dropout);
         if (!status)
-            status = add(net, &net->train, "dropout", DLB_FWD_TRAIN, shape, named, error);
+            status = dlb_graph_add(&net->graph, &net->graph.train, "dropout",
+                                   DLB_FWD_TRAIN, shape, named, error);
         if (!status)
-            status = add(net, &net->infer, "dropout", DLB_FWD, shape, named, error);
+            status = dlb_graph_add(&net->graph, &net->graph.infer, "dropout", DLB_FWD,
+                                   shape, named, error);
     }
     if (layer->residual) {
-        float *sum = take(net, n);
+        float *sum = dlb_graph_take(&net->graph, n);
         snprintf(shape, sizeof shape, "n%lld", (long long)n);
         if (!status)
-            status = both_ways(net, "add", shape,
-                               (const struct named[]){{"src0", layer->out},
-                                                      {"src1", layer->in},
-                                                      {"dst", sum},
-                                                      {NULL, NULL}},
-                               error);
+            status = dlb_graph_add_both(&net->graph, "add", shape,
+                                        (const struct dlb_named[]){{"src0", layer->out},
+                                                                   {"src1", layer->in},
+                                                                   {"dst", sum},
+                                                                   {NULL, NULL}},
+                                        error);
         layer->out = sum;
     }
     return status;
@@ -315,70 +197,74 @@ static enum dlb_status add_backward(struct dlb_net *net, const struct layer *lay
 {
     const struct dlb_net_shape *s = &net->shape;
     const int64_t n = s->batch * layer->outputs;
-    struct links *back = &net->backward;
+    struct dlb_links *back = &net->graph.backward;
     float *g = gradient, *next;
-    char shape[SHAPE_MAX];
+    char shape[DLB_GRAPH_SHAPE_MAX];
     enum dlb_status status = DLB_OK;
     if (layer->hidden && s->dropout) {
         snprintf(shape, sizeof shape, "n%lldp%d", (long long)n, s->dropout);
-        next = take(net, n);
-        status =
-            add(net, back, "dropout", DLB_BWD, shape,
-                (const struct named[]){{"diff_dst", g}, {"diff_src", next}, {NULL, NULL}},
-                error);
+        next = dlb_graph_take(&net->graph, n);
+        status = dlb_graph_add(
+            &net->graph, back, "dropout", DLB_BWD, shape,
+            (const struct dlb_named[]){{"diff_dst", g}, {"diff_src", next}, {NULL, NULL}},
+            error);
         g = next;
     }
     if (layer->hidden && !status) {
         activation_shape(net, shape);
-        next = take(net, n);
-        status = add(net, back, "activation", DLB_BWD, shape,
-                     (const struct named[]){{"src", layer->normal},
-                                            {"dst", layer->active},
-                                            {"diff_dst", g},
-                                            {"diff_src", next},
-                                            {NULL, NULL}},
-                     error);
+        next = dlb_graph_take(&net->graph, n);
+        status = dlb_graph_add(&net->graph, back, "activation", DLB_BWD, shape,
+                               (const struct dlb_named[]){{"src", layer->normal},
+                                                          {"dst", layer->active},
+                                                          {"diff_dst", g},
+                                                          {"diff_src", next},
+                                                          {NULL, NULL}},
+                               error);
         g = next;
     }
     if (layer->hidden && s->batchnorm && !status) {
         snprintf(shape, sizeof shape, "mb%lldic%lldih1layout-nhwc", (long long)s->batch,
                  (long long)layer->outputs);
-        next = take(net, n);
-        status = add(
-            net, back, "batchnorm", DLB_BWD, shape,
-            (const struct named[]){{"src", layer->sum},
-                                   {"gamma", net->parameter[layer->gamma].value},
-                                   {"beta", net->parameter[layer->beta].value},
-                                   {"diff_dst", g},
-                                   {"diff_src", next},
-                                   {"diff_gamma", net->parameter[layer->gamma].gradient},
-                                   {"diff_beta", net->parameter[layer->beta].gradient},
-                                   {NULL, NULL}},
-            error);
+        next = dlb_graph_take(&net->graph, n);
+        status =
+            dlb_graph_add(&net->graph, back, "batchnorm", DLB_BWD, shape,
+                          (const struct dlb_named[]){
+                              {"src", layer->sum},
+                              {"gamma", net->graph.parameter[layer->gamma].value},
+                              {"beta", net->graph.parameter[layer->beta].value},
+                              {"diff_dst", g},
+                              {"diff_src", next},
+                              {"diff_gamma", net->graph.parameter[layer->gamma].gradient},
+                              {"diff_beta", net->graph.parameter[layer->beta].gradient},
+                              {NULL, NULL}},
+                          error);
         g = next;
     }
     snprintf(shape, sizeof shape, "mb%lldic%lldoc%lldbias1", (long long)s->batch,
              (long long)layer->inputs, (long long)layer->outputs);
-    next = take(net, s->batch * layer->inputs);
-    const struct named named[] = {
+    next = dlb_graph_take(&net->graph, s->batch * layer->inputs);
+    const struct dlb_named named[] = {
         {"src", layer->in},
-        {"weights", net->parameter[layer->weights].value},
+        {"weights", net->graph.parameter[layer->weights].value},
         {"diff_dst", g},
         {"diff_src", next},
-        {"diff_weights", net->parameter[layer->weights].gradient},
-        {"diff_bias", net->parameter[layer->bias].gradient},
+        {"diff_weights", net->graph.parameter[layer->weights].gradient},
+        {"diff_bias", net->graph.parameter[layer->bias].gradient},
         {NULL, NULL}};
     if (!status)
-        status = add(net, back, "linear", DLB_BWD_WEIGHTS, shape, named, error);
+        status = dlb_graph_add(&net->graph, back, "linear", DLB_BWD_WEIGHTS, shape, named,
+                               error);
     if (!status && wanted)
-        status = add(net, back, "linear", DLB_BWD_DATA, shape, named, error);
+        status =
+            dlb_graph_add(&net->graph, back, "linear", DLB_BWD_DATA, shape, named, error);
     if (!status && layer->residual) {
-        float *sum = take(net, n);
+        float *sum = dlb_graph_take(&net->graph, n);
         snprintf(shape, sizeof shape, "n%lld", (long long)n);
-        status = add(net, back, "add", DLB_FWD, shape,
-                     (const struct named[]){
-                         {"src0", next}, {"src1", gradient}, {"dst", sum}, {NULL, NULL}},
-                     error);
+        status = dlb_graph_add(
+            &net->graph, back, "add", DLB_FWD, shape,
+            (const struct dlb_named[]){
+                {"src0", next}, {"src1", gradient}, {"dst", sum}, {NULL, NULL}},
+            error);
         next = sum;
     }
     *result = next;
@@ -389,17 +275,18 @@ static enum dlb_status add_loss(struct dlb_net *net, float **gradient,
                                 struct dlb_error *error)
 {
     const struct dlb_net_shape *s = &net->shape;
-    char shape[SHAPE_MAX];
-    *gradient = take(net, s->batch * s->classes);
+    char shape[DLB_GRAPH_SHAPE_MAX];
+    *gradient = dlb_graph_take(&net->graph, s->batch * s->classes);
     snprintf(shape, sizeof shape, "mb%lldic%lld", (long long)s->batch,
              (long long)s->classes);
-    const struct named named[] = {
+    const struct dlb_named named[] = {
         {"logits", net->logits},       {"labels", net->labels},    {"loss", net->loss},
         {"diff_loss", net->diff_loss}, {"diff_logits", *gradient}, {NULL, NULL}};
-    enum dlb_status status = both_ways(net, "softmax_xent", shape, named, error);
-    return status
-               ? status
-               : add(net, &net->backward, "softmax_xent", DLB_BWD, shape, named, error);
+    enum dlb_status status =
+        dlb_graph_add_both(&net->graph, "softmax_xent", shape, named, error);
+    return status ? status
+                  : dlb_graph_add(&net->graph, &net->graph.backward, "softmax_xent",
+                                  DLB_BWD, shape, named, error);
 }
 
 static enum dlb_status build(struct dlb_net *net, struct layer *layer,
@@ -409,10 +296,10 @@ static enum dlb_status build(struct dlb_net *net, struct layer *layer,
     struct dlb_random random = {.seed = dlb_hash(s->seed, 1)};
     float *gradient = NULL;
     enum dlb_status status = DLB_OK;
-    net->src = take(net, s->batch * s->inputs);
-    net->labels = take(net, s->batch);
-    net->loss = take(net, 1);
-    net->diff_loss = take(net, 1);
+    net->src = dlb_graph_take(&net->graph, s->batch * s->inputs);
+    net->labels = dlb_graph_take(&net->graph, s->batch);
+    net->loss = dlb_graph_take(&net->graph, 1);
+    net->diff_loss = dlb_graph_take(&net->graph, 1);
     float *x = net->src;
     for (int l = 0; l <= s->depth && !status; l++) {
         layer[l] = (struct layer){.inputs = l ? s->width : s->inputs,
@@ -444,7 +331,7 @@ enum dlb_status dlb_net_make(const struct dlb_net_shape *shape,
     *out = net;
     if (net) {
         net->shape = *shape;
-        net->target = *target;
+        net->graph.target = *target;
         net->hidden = calloc((size_t)shape->depth + 1, sizeof *net->hidden);
         net->weights = calloc((size_t)shape->depth + 1, sizeof *net->weights);
     }
@@ -460,25 +347,11 @@ enum dlb_status dlb_net_make(const struct dlb_net_shape *shape,
     return status;
 }
 
-static void release_links(struct links *links)
-{
-    for (int i = 0; i < links->n; i++)
-        dlb_plan_release(links->link[i].plan);
-    free(links->link);
-}
-
 void dlb_net_release(struct dlb_net *net)
 {
     if (!net)
         return;
-    release_links(&net->train);
-    release_links(&net->infer);
-    release_links(&net->backward);
-    release_links(&net->update);
-    for (int i = 0; i < net->memories; i++)
-        dlb_free(net->memory[i]);
-    free(net->memory);
-    free(net->parameter);
+    dlb_graph_release(&net->graph);
     free(net->running);
     free(net->hidden);
     free(net->weights);
@@ -486,43 +359,21 @@ void dlb_net_release(struct dlb_net *net)
 }
 
 /* Each step has masks of its own: layer by layer, the same on the way back. */
-static enum dlb_status new_masks(struct dlb_net *net, struct links *links, bool reversed,
-                                 struct dlb_error *error)
+static enum dlb_status new_masks(struct dlb_net *net, struct dlb_links *links,
+                                 bool reversed, struct dlb_error *error)
 {
     int layer = reversed ? net->shape.depth - 1 : 0;
     enum dlb_status status = DLB_OK;
     for (int i = 0; i < links->n && !status; i++) {
-        struct link *link = &links->link[i];
-        if (!link->dropout)
+        struct dlb_link *link = &links->link[i];
+        if (link->op != &dlb_op_dropout || link->problem.pass == DLB_FWD)
             continue;
-        uint64_t mask = dlb_hash(dlb_hash(net->shape.seed, net->steps), (uint64_t)layer);
+        uint64_t mask = dlb_hash(dlb_hash(net->shape.seed, net->masks), (uint64_t)layer);
         link->problem.dim[DLB_DROPOUT_SEED] = (int64_t)(mask >> 40);
         layer += reversed ? -1 : 1;
-        status = plan_link(net, link, error);
+        status = dlb_graph_plan(&net->graph, link, error);
     }
     return status;
-}
-
-/* The links first … last-1. */
-static enum dlb_status run_some(struct links *links, int first, int last,
-                                struct dlb_error *error)
-{
-    const struct dlb_team team = {.size = 1};
-    enum dlb_status status = DLB_OK;
-    for (int i = first; i < last && !status; i++) {
-        struct dlb_plan *plan = links->link[i].plan;
-        status = plan->class->bind(plan, links->link[i].tensor, &team, error);
-        if (status)
-            break;
-        plan->class->run(plan, &team);
-        status = plan->class->fetch(plan, &team, error);
-    }
-    return status;
-}
-
-static enum dlb_status run(struct links *links, struct dlb_error *error)
-{
-    return run_some(links, 0, links->n, error);
 }
 
 static void give(struct dlb_net *net, const float *src, const float *labels)
@@ -534,9 +385,9 @@ static void give(struct dlb_net *net, const float *src, const float *labels)
 
 void dlb_net_copy(struct dlb_net *net, const struct dlb_net *from)
 {
-    for (int i = 0; i < net->parameters - LAST_PARAMETERS; i++)
-        memcpy(net->parameter[i].value, from->parameter[i].value,
-               (size_t)net->parameter[i].n * sizeof(float));
+    for (int i = 0; i < net->graph.parameters - LAST_PARAMETERS; i++)
+        memcpy(net->graph.parameter[i].value, from->graph.parameter[i].value,
+               (size_t)net->graph.parameter[i].n * sizeof(float));
     for (int i = 0; i < net->runnings; i++)
         memcpy(net->running[i].old, from->running[i].old,
                (size_t)net->shape.width * sizeof(float));
@@ -552,33 +403,27 @@ enum dlb_status dlb_net_step(struct dlb_net *net, const float *src, const float 
 {
     give(net, src, labels);
     *net->diff_loss = rate > 0 ? (float)(rate / DLB_SGD_RATE) : 1;
-    net->steps++;
+    net->masks++;
     enum dlb_status status = DLB_OK;
     if (net->shape.dropout)
-        status = new_masks(net, &net->train, false, error);
+        status = new_masks(net, &net->graph.train, false, error);
     if (!status && net->shape.dropout)
-        status = new_masks(net, &net->backward, true, error);
+        status = new_masks(net, &net->graph.backward, true, error);
     if (!status)
-        status = run(&net->train, error);
+        status = dlb_links_run(&net->graph.train, 0, net->graph.train.n, error);
     *loss = *net->loss;
     /* Backward begins with the loss and the last layer's weights; its two parameters are
      * the last ones. */
-    const int first = net->frozen ? net->parameters - LAST_PARAMETERS : 0;
+    const int first = net->frozen ? net->graph.parameters - LAST_PARAMETERS : 0;
     if (!status)
-        status = run_some(&net->backward, 0, net->frozen ? LAST_LINKS : net->backward.n,
-                          error);
+        status = dlb_links_run(&net->graph.backward, 0,
+                               net->frozen ? LAST_LINKS : net->graph.backward.n, error);
     if (status || !(rate > 0))
         return status;
     for (int i = 0; i < net->runnings && !net->frozen; i++)
         memcpy(net->running[i].old, net->running[i].fresh,
                (size_t)net->shape.width * sizeof(float));
-    status = run_some(&net->update, first, net->update.n, error);
-    for (int i = first; i < net->parameters; i++) {
-        struct parameter *p = &net->parameter[i];
-        memcpy(p->value, p->next, (size_t)p->n * sizeof(float));
-        memcpy(p->velocity, p->next_velocity, (size_t)p->n * sizeof(float));
-    }
-    return status;
+    return dlb_graph_update(&net->graph, first, rate, error);
 }
 
 enum dlb_status dlb_net_infer(struct dlb_net *net, const float *src, const float *labels,
@@ -591,7 +436,7 @@ enum dlb_status dlb_net_infer(struct dlb_net *net, const float *src, const float
     *loss = 0;
     for (int64_t row = 0; row < n && !status; row += s->batch) {
         give(net, src + row * s->inputs, labels + row);
-        status = run(&net->infer, error);
+        status = dlb_links_run(&net->graph.infer, 0, net->graph.infer.n, error);
         *loss += *net->loss * (double)s->batch / (double)n;
         for (int64_t i = 0; i < s->batch; i++) {
             const float *own = net->logits + i * s->classes;
@@ -622,7 +467,7 @@ const float *dlb_net_hidden(const struct dlb_net *net, int layer)
 int64_t dlb_net_weights(const struct dlb_net *net, int layer, float **weights,
                         const float **gradient)
 {
-    const struct parameter *p = &net->parameter[net->weights[layer]];
+    const struct dlb_parameter *p = &net->graph.parameter[net->weights[layer]];
     *weights = p->value;
     *gradient = p->gradient;
     return p->n;

@@ -128,10 +128,15 @@ enum dlb_status dlb_observations_read(const char *file, struct dlb_observations 
                           error);
 }
 
+void dlb_observations_cut(struct dlb_observations *all, int n)
+{
+    while (all->n > n)
+        release_row(&all->row[--all->n]);
+}
+
 void dlb_observations_release(struct dlb_observations *all)
 {
-    for (int i = 0; i < all->n; i++)
-        release_row(&all->row[i]);
+    dlb_observations_cut(all, 0);
     free(all->row);
     *all = (struct dlb_observations){0};
 }

@@ -169,34 +169,37 @@ static bool same_arm(const struct dlb_task *a, const struct dlb_task *b)
     return !strcmp(a->condition, b->condition) && !strcmp(a->arm, b->arm);
 }
 
+const struct dlb_tuning dlb_usual_tuning = {dlb_task_try_rate, dlb_rates_tried, DLB_RATES,
+                                            TUNING_SEEDS};
+
 enum dlb_status dlb_tasks_tune(struct dlb_lab *lab, struct dlb_task *task, int tasks,
-                               struct dlb_error *error)
+                               const struct dlb_tuning *tuning, struct dlb_error *error)
 {
-    const int seeds = lab->quick ? 1 : TUNING_SEEDS;
-    struct dlb_task *trial = calloc((size_t)(tasks * DLB_RATES * seeds), sizeof *trial);
+    const int rates = tuning->rates, seeds = lab->quick ? 1 : tuning->seeds;
+    struct dlb_task *trial = calloc((size_t)(tasks * rates * seeds), sizeof *trial);
     int trials = 0;
     if (!trial)
         return dlb_fail(error, DLB_NOMEM, "No memory is left for the experiment.");
     for (int i = 0; i < tasks; i++) {
         if (i && same_arm(&task[i], &task[i - 1]))
             continue;
-        for (int r = 0; r < DLB_RATES; r++)
+        for (int r = 0; r < rates; r++)
             for (int seed = 0; seed < seeds; seed++) {
                 trial[trials] = task[i];
-                trial[trials].rate = dlb_rates_tried[r];
+                trial[trials].rate = tuning->rate[r];
                 trial[trials++].shape.seed = (uint64_t)(TUNING_SEED + seed);
             }
     }
-    enum dlb_status status = dlb_tasks_run(lab, trial, trials, dlb_task_try_rate, error);
-    for (int at = 0; at < trials && !status; at += DLB_RATES * seeds) {
+    enum dlb_status status = dlb_tasks_run(lab, trial, trials, tuning->fn, error);
+    for (int at = 0; at < trials && !status; at += rates * seeds) {
         double least = INFINITY, best = 0;
-        for (int r = 0; r < DLB_RATES; r++) {
+        for (int r = 0; r < rates; r++) {
             double sum = 0;
             for (int seed = 0; seed < seeds; seed++)
                 sum += trial[at + r * seeds + seed].number[0];
             if (sum < least) {
                 least = sum;
-                best = dlb_rates_tried[r];
+                best = tuning->rate[r];
             }
         }
         for (int i = 0; i < tasks; i++)

@@ -30,6 +30,7 @@ struct dlb_task {
     double rate;                /* tuned, where an experiment does not set it */
     int64_t images, steps;      /* of training */
     double target;              /* loss */
+    const void *own;            /* what the experiment has to know besides */
     double number[DLB_TASK_NUMBERS];
 };
 
@@ -44,10 +45,18 @@ int dlb_tasks_seeds(const struct dlb_lab *lab);
 enum dlb_status dlb_tasks_run(struct dlb_lab *lab, struct dlb_task *task, int tasks,
                               dlb_task_fn *fn, struct dlb_error *error);
 
+/* How learning rates are tuned: on so many seeds, fn leaving the loss in number[0]. */
+struct dlb_tuning {
+    dlb_task_fn *fn;
+    const double *rate;
+    int rates, seeds;
+};
+extern const struct dlb_tuning dlb_usual_tuning; /* dlb_task_try_rate, dlb_rates_tried */
+
 /* Fills the rates: for each arm of each condition (tasks of one arm stand together) that of
  * the least mean loss on seeds that are not counted. */
 enum dlb_status dlb_tasks_tune(struct dlb_lab *lab, struct dlb_task *task, int tasks,
-                               struct dlb_error *error);
+                               const struct dlb_tuning *tuning, struct dlb_error *error);
 
 /* Number `at` of all tasks as a metric: NaN is left out, infinity ("never") becomes never. */
 enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *task,

@@ -439,10 +439,10 @@ static enum dlb_status run(struct dlb_session *session, int *exit_status,
     return status == DLB_INTERRUPTED ? DLB_OK : status;
 }
 
-/* The options that a resumed run was started with; what is only about this call stays. */
-static enum dlb_status recall(struct dlb_session *session, struct dlb_options *recalled,
-                              struct dlb_manifest_command *command,
-                              struct dlb_error *error)
+enum dlb_status dlb_session_recall(struct dlb_session *session,
+                                   struct dlb_options *recalled,
+                                   struct dlb_manifest_command *command,
+                                   struct dlb_error *error)
 {
     const struct dlb_options *now = session->options;
     enum dlb_status status = dlb_manifest_command_read(now->resume, command, error);
@@ -450,6 +450,11 @@ static enum dlb_status recall(struct dlb_session *session, struct dlb_options *r
         status = dlb_options_parse(command->argc, command->argv, recalled, error);
     if (status)
         return status;
+    if (recalled->command != now->command)
+        return dlb_fail(error, DLB_INVALID,
+                        "--resume %s: that run was begun by '%s'; resume it by the same "
+                        "command.",
+                        now->resume, command->argc > 1 ? command->argv[1] : "dlbench");
     recalled->resume = now->resume;
     recalled->quiet = now->quiet;
     if (now->budget_seconds > 0)
@@ -489,7 +494,7 @@ enum dlb_status dlb_session_run(const struct dlb_options *options,
     enum dlb_status status = DLB_OK;
     *exit_status = DLB_EXIT_USAGE;
     if (options->resume)
-        status = recall(&session, &recalled, &command, error);
+        status = dlb_session_recall(&session, &recalled, &command, error);
     if (!status)
         status = run(&session, exit_status, error);
     dlb_session_release(&session);

@@ -268,9 +268,8 @@ static enum dlb_status prepare_stations(struct dlb_session *session,
     return status;
 }
 
-/* A run that goes on must go on where it was begun. */
-static enum dlb_status check_machine(const struct dlb_session *session,
-                                     struct dlb_error *error)
+enum dlb_status dlb_session_check_machine(const struct dlb_session *session,
+                                          struct dlb_error *error)
 {
     char key[256];
     dlb_machine_key(session->topology, key);
@@ -358,7 +357,7 @@ enum dlb_status dlb_session_prepare(struct dlb_session *session, struct dlb_erro
     if (!status && options->candidate)
         status = check_candidate(session, error);
     if (!status)
-        status = check_machine(session, error);
+        status = dlb_session_check_machine(session, error);
     if (!status)
         status = open_cache(session, error);
     if (!status && options->aa) {

@@ -317,6 +317,21 @@ static enum dlb_status find_id(struct dlb_run *run, struct dlb_error *error)
     return DLB_OK;
 }
 
+enum dlb_status dlb_run_resume_bare(const char *path, struct dlb_run **out,
+                                    struct dlb_error *error)
+{
+    struct dlb_run *run = run_make();
+    if (!run)
+        return no_memory(error);
+    run->path = strdup(path);
+    enum dlb_status status = run->path ? find_id(run, error) : no_memory(error);
+    if (status)
+        dlb_run_close(run);
+    else
+        *out = run;
+    return status;
+}
+
 enum dlb_status dlb_run_resume(const char *path, struct dlb_run **out,
                                struct dlb_error *error)
 {

@@ -42,6 +42,10 @@ enum dlb_status dlb_run_create_bare(const char *parent, const char *path,
 enum dlb_status dlb_run_resume(const char *path, struct dlb_run **run,
                                struct dlb_error *error);
 
+/* The same for a run without the tables: only the folder and its manifest are looked at. */
+enum dlb_status dlb_run_resume_bare(const char *path, struct dlb_run **run,
+                                    struct dlb_error *error);
+
 const char *dlb_run_path(const struct dlb_run *run);
 const char *dlb_run_id(const struct dlb_run *run);
 const char *dlb_run_started(const struct dlb_run *run); /* ISO 8601, UTC */
