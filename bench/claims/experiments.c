@@ -189,8 +189,24 @@ static int conv_laws_condition(int number, bool quick, char condition[CONDITION_
     static const struct {
         int channels, size;
     } conditions[] = {{64, 28}, {128, 28}, {256, 14}};
-    if (number >= (quick ? 1 : 3))
+    enum { KERNELS = 3, STRIDE = KERNELS, CHANNELS, SIZE, ALL };
+    static const char *const varied[] = {[STRIDE] = "stride", "channels", "size"};
+    if (number >= (quick ? 1 : ALL))
         return 0;
+    for (int i = 0; i < 3 && number >= KERNELS; i++) {
+        const int channels = number == CHANNELS ? 64 << i : 64,
+                  size = number == SIZE       ? 14 << i
+                         : number == CHANNELS ? 14
+                                              : 56,
+                  stride = number == STRIDE ? 1 << i : 1;
+        snprintf(condition, CONDITION_MAX, "varied=%s", varied[number]);
+        recipe[i].name = varied[number];
+        recipe[i].x = number == STRIDE ? stride : number == CHANNELS ? channels : size;
+        SHAPE(&recipe[i], 0, "conv", DLB_FWD, "mb1ic%dih%doc%dkh3sh%dph1", channels, size,
+              channels, stride);
+    }
+    if (number >= KERNELS)
+        return 3;
     snprintf(condition, CONDITION_MAX, "channels=%d", conditions[number].channels);
     for (int i = 0; i < 4; i++) {
         const int kernel = 2 * i + 1;
@@ -209,8 +225,8 @@ static int parallel_condition(int number, bool quick, char condition[CONDITION_M
 {
     static const struct {
         int steps, batch;
-    } conditions[] = {{32, 1}, {128, 1}, {128, 8}, {512, 1}};
-    if (number >= (quick ? 2 : 4))
+    } conditions[] = {{32, 1}, {128, 1}, {128, 8}, {512, 1}, {2048, 1}, {4096, 1}};
+    if (number >= (quick ? 2 : 6))
         return 0;
     const int steps = conditions[number].steps, batch = conditions[number].batch;
     snprintf(condition, CONDITION_MAX, "steps=%d batch=%d", steps, batch);
@@ -312,8 +328,8 @@ const struct dlb_experiment dlb_experiments[] = {
     {"activation", 45, 12, false, activation_run},
     {"batchnorm-cost", 30, 4, false, batchnorm_run},
     {"pooling", 22, 5, false, pooling_run},
-    {"conv-laws", 45, 5, false, conv_laws_run},
-    {"attention-parallel", 35, 8, false, parallel_run},
+    {"conv-laws", 80, 5, false, conv_laws_run},
+    {"attention-parallel", 70, 8, false, parallel_run},
     {"attention-quadratic", 25, 6, false, quadratic_run},
     {"multihead", 30, 6, false, multihead_run},
     {"gru-params", 0.1, 0.1, true, dlb_facts_parameters},
@@ -328,7 +344,7 @@ const struct dlb_experiment dlb_experiments[] = {
     {"dropout-learning", 10, 2, true, dlb_learn_dropout},
     {"residual-deep", 35, 2, true, dlb_learn_residual},
     {"transfer", 10, 2, true, dlb_learn_transfer},
-    {"long-range", 120, 3, true, dlb_learn_recall},
-    {"complex", 60, 5, true, dlb_learn_complex},
+    {"long-range", 90, 3, true, dlb_learn_recall},
+    {"complex", 25, 5, true, dlb_learn_complex},
 };
 const int dlb_experiments_n = sizeof dlb_experiments / sizeof *dlb_experiments;

@@ -144,8 +144,11 @@ enum dlb_status dlb_learn_dying(struct dlb_lab *lab, struct dlb_error *error)
 
 /* batchnorm: convergence, rates, initialisation, the gap */
 
+/* What is never reached counts as so many times what was tried. */
+static const double NEVER_FACTOR = 2;
+
 /* number: steps to the target and the gap, at the tuned rate; the largest rate that
- * converges; the spread of the final loss over initial scales. */
+ * converges; the spread of the final loss over initial scales; seconds to the target. */
 static enum dlb_status compare_batchnorm(struct dlb_task *task,
                                          const struct dlb_target *target,
                                          struct dlb_error *error)
@@ -167,6 +170,8 @@ static enum dlb_status compare_batchnorm(struct dlb_task *task,
     dlb_net_release(net);
     task->number[0] = history.reached ? (double)history.reached : INFINITY;
     task->number[1] = loss - train_loss;
+    task->number[4] =
+        history.reached ? history.reached_seconds : NEVER_FACTOR * history.seconds;
     task->number[2] = dlb_rates_tried[0];
     for (int i = 0; i < DLB_RATES && !status; i++) {
         status =
@@ -213,7 +218,9 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
         status = dlb_tasks_run(lab, task, tasks, compare_batchnorm, error);
     if (!status)
         status = dlb_tasks_observe(lab, task, tasks, 0, "steps_to_target",
-                                   2 * (double)steps, error);
+                                   NEVER_FACTOR * (double)steps, error);
+    if (!status)
+        status = dlb_tasks_observe(lab, task, tasks, 4, "seconds_to_target", NAN, error);
     if (!status)
         status = dlb_tasks_observe(lab, task, tasks, 1, "gap", NAN, error);
     if (!status)

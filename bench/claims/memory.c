@@ -153,8 +153,8 @@ static enum dlb_status learn(struct dlb_lab *lab, struct dlb_task *task, int tas
 
 enum dlb_status dlb_learn_recall(struct dlb_lab *lab, struct dlb_error *error)
 {
-    enum { STEPS = 64, DISTANCES = 3, READERS = 4 };
-    static const int64_t distances[DISTANCES] = {4, 16, 48};
+    enum { STEPS = 64, DISTANCES = 4, READERS = 4 };
+    static const int64_t distances[DISTANCES] = {1, 4, 16, 48};
     static const enum dlb_reader readers[READERS] = {DLB_READ_ATTENTION, DLB_READ_LSTM,
                                                      DLB_READ_GRU, DLB_READ_RNN};
     static struct reading reading[DISTANCES * READERS];
@@ -171,7 +171,7 @@ enum dlb_status dlb_learn_recall(struct dlb_lab *lab, struct dlb_error *error)
             struct dlb_task like = {.arm = dlb_reader_names[readers[r]],
                                     .x = NAN,
                                     .own = own,
-                                    .steps = lab->quick ? 150 : 600};
+                                    .steps = lab->quick ? 150 : 1000};
             snprintf(like.condition, DLB_CONDITION_MAX, "distance=%lld",
                      (long long)distances[d]);
             fill_seeds(lab, &like, task, &tasks);

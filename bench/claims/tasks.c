@@ -1,6 +1,7 @@
 #include "claims/tasks.h"
 
 #include "claims/images.h"
+#include "measure/timer.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -117,13 +118,14 @@ static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
     float *pixel = malloc((size_t)task->images * DLB_IMAGE_PIXELS * sizeof *pixel);
     float *label = malloc((size_t)task->images * sizeof *label);
     enum dlb_status status = DLB_OK;
-    double smooth = 0;
+    double smooth = 0, start;
     *history = (struct dlb_history){0};
     if (!pixel || !label)
         status = dlb_fail(error, DLB_NOMEM, "No memory is left for images.");
     else
         dlb_images(dlb_hash(dlb_train_seed, task->shape.seed), 0, task->images, pixel,
                    label);
+    start = dlb_clock_ns();
     for (int64_t step = 0; step < task->steps && !status; step++) {
         const int64_t at = step % batches * DLB_TASK_BATCH;
         double loss;
@@ -133,9 +135,12 @@ static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
         smooth = step ? (1 - FORGET) * smooth + FORGET * loss : loss;
         if (!step)
             history->first_loss = loss;
-        if (!history->reached && step > 4 && smooth <= task->target)
+        if (!history->reached && step > 4 && smooth <= task->target) {
             history->reached = step + 1;
+            history->reached_seconds = (dlb_clock_ns() - start) * 1e-9;
+        }
     }
+    history->seconds = (dlb_clock_ns() - start) * 1e-9;
     history->last_loss = smooth;
     free(pixel);
     free(label);

@@ -13,7 +13,7 @@ enum {
     DLB_TASK_BATCH = 32,
     DLB_TEST_IMAGES = 1024,
     DLB_CONDITION_MAX = 64,
-    DLB_TASK_NUMBERS = 4,
+    DLB_TASK_NUMBERS = 5,
     DLB_RATES = 10
 };
 extern const uint64_t dlb_train_seed, dlb_test_seed; /* of images, with the task's own */
@@ -66,6 +66,7 @@ enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *ta
 struct dlb_history {
     double first_loss, last_loss; /* the last ones smoothed */
     int64_t reached; /* step at which the loss fell to the target; 0: never */
+    double reached_seconds, seconds; /* of training until then, and of all */
 };
 
 /* Trains a fresh network of this seed, walking through the task's images in a fixed order;
