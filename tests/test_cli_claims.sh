@@ -73,6 +73,10 @@ run claims --from out
 [ "$(wc -l <out/claims.csv)" -gt 20 ] || complain 'not all claims are judged'
 grep -q 'gru-faster,.*not measured' out/claims.csv || complain 'what was not run is not said'
 
+run claims --claim gradients-right --threads 1 --quiet --out gradients
+[ "$status" -eq 0 ] || complain "claims ended with $status"
+grep -q 'gradients-right .* supported ' stdout || complain 'a backward pass is wrong'
+
 [ "$failures" -eq 0 ] || {
     echo "$failures checks failed."
     exit 1

@@ -336,6 +336,7 @@ const struct dlb_experiment dlb_experiments[] = {
     {"order", 0.1, 0.1, true, dlb_facts_order},
     {"dropout", 0.1, 0.1, true, dlb_facts_dropout},
     {"time", 0.5, 0.5, true, dlb_facts_time},
+    {"gradients", 0.1, 0.1, true, dlb_facts_gradients},
     {"gru-faster", 80, 16, false, gru_run},
     {"residual-cost", 30, 4, false, residual_run},
     {"depth", 1, 1, true, dlb_learn_depth},

@@ -9,11 +9,9 @@
 
 enum { SEEDS = 5, WORD_MAX = 64 };
 
-/* One pass of an operator on this thread, on the caller's tensors, which are taken as far
- * as they are given. */
-static enum dlb_status run_once(const struct dlb_lab *lab, const char *name,
-                                enum dlb_pass pass, const char *shape,
-                                float *const *given, int givens, struct dlb_error *error)
+enum dlb_status dlb_fact_run(const struct dlb_lab *lab, const char *name,
+                             enum dlb_pass pass, const char *shape, float *const *given,
+                             int givens, struct dlb_error *error)
 {
     const struct dlb_op *op = dlb_operator_find(name)->op;
     const struct dlb_team team = {.size = 1};
@@ -55,9 +53,9 @@ static double uniform(uint64_t seed, uint64_t i)
     return (double)(dlb_hash(seed, i) >> 11) * 0x1p-53;
 }
 
-static enum dlb_status observe(struct dlb_lab *lab, const char *condition,
-                               const char *arm, const char *metric, int64_t seed,
-                               double value, struct dlb_error *error)
+enum dlb_status dlb_fact_observe(struct dlb_lab *lab, const char *condition,
+                                 const char *arm, const char *metric, int64_t seed,
+                                 double value, struct dlb_error *error)
 {
     struct dlb_observed row = {.condition = (char *)condition,
                                .impl = (char *)"",
@@ -95,7 +93,8 @@ static enum dlb_status permute(const struct dlb_lab *lab, uint64_t seed, bool po
                     at / pow(100, 2.0 * (i % WIDTH / 2) / WIDTH) + i % 2 * 1.57);
         }
         float *given[] = {token[order], token[order], token[order], NULL, out[order]};
-        status = run_once(lab, "attention", DLB_FWD, "mb1hq2sq24d16", given, 5, error);
+        status =
+            dlb_fact_run(lab, "attention", DLB_FWD, "mb1hq2sq24d16", given, 5, error);
     }
     *largest = 0;
     for (int i = 0; i < ELEMENTS; i++)
@@ -112,8 +111,8 @@ enum dlb_status dlb_facts_order(struct dlb_lab *lab, struct dlb_error *error)
             double largest;
             status = permute(lab, (uint64_t)seed, positions, &largest, error);
             if (!status)
-                status = observe(lab, "", positions ? "positions" : "permuted",
-                                 "permuted_error", seed, largest, error);
+                status = dlb_fact_observe(lab, "", positions ? "positions" : "permuted",
+                                          "permuted_error", seed, largest, error);
         }
     return status;
 }
@@ -136,13 +135,14 @@ enum dlb_status dlb_facts_dropout(struct dlb_lab *lab, struct dlb_error *error)
                 given += src[i] = (float)uniform((uint64_t)seed, (uint64_t)i);
             snprintf(shape, sizeof shape, "n%dp%dseed%d", N, dropped[p], seed);
             snprintf(condition, sizeof condition, "dropped=%d%%", dropped[p]);
-            status = run_once(lab, "dropout", DLB_FWD_TRAIN, shape,
-                              (float *const[]){src, dst}, 2, error);
+            status = dlb_fact_run(lab, "dropout", DLB_FWD_TRAIN, shape,
+                                  (float *const[]){src, dst}, 2, error);
             for (int i = 0; i < N; i++)
                 sum += dst[i];
             if (!status)
-                status = observe(lab, condition, "training", "mean_over_inference", seed,
-                                 sum / given, error);
+                status =
+                    dlb_fact_observe(lab, condition, "training", "mean_over_inference",
+                                     seed, sum / given, error);
         }
     dlb_free(src);
     dlb_free(dst);
@@ -171,7 +171,8 @@ enum dlb_status dlb_facts_parameters(struct dlb_lab *lab, struct dlb_error *erro
                 if (!strncmp(tensor[t].name, "weights", 7))
                     weights += (double)dlb_tensor_elements(&tensor[t]);
             if (!status)
-                status = observe(lab, condition, ops[i], "parameters", 1, weights, error);
+                status = dlb_fact_observe(lab, condition, ops[i], "parameters", 1,
+                                          weights, error);
         }
     return status;
 }
@@ -241,7 +242,7 @@ static enum dlb_status through_time(const struct dlb_lab *lab, const char *op, i
             given[DLB_RNN_BIASES][HIDDEN + i] = forget;
         snprintf(shape, sizeof shape, "t%dmb%dslc%ddhc%dbias1init1", steps, ROWS, HIDDEN,
                  HIDDEN);
-        status = run_once(lab, op, DLB_BWD, shape, given, DLB_RNN_BWD_TENSORS, error);
+        status = dlb_fact_run(lab, op, DLB_BWD, shape, given, DLB_RNN_BWD_TENSORS, error);
     }
     if (!status) {
         double first = norm(given[DLB_RNN_DIFF_SRC_ITER], STATES);

@@ -1,5 +1,6 @@
 #include "judge/cases.h"
 
+#include "judge/texts.h"
 #include "record/manifest.h"
 #include "record/rows.h"
 
@@ -10,112 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BLOCK = 1 << 16, FIRST_ROOM = 1024 };
-
-/* Texts, each once: a hash table of them, and blocks that hold their bytes. */
-struct dlb_case_texts {
-    struct text {
-        const char *text; /* NULL: free */
-        uint64_t hash;
-    } * entry;
-    int entries, room;
-    struct block {
-        struct block *before;
-        size_t used, size;
-        char bytes[];
-    } * block;
-};
+enum { FIRST_ROOM = 1024 };
 
 static enum dlb_status no_memory(struct dlb_error *error)
 {
     return dlb_fail(error, DLB_NOMEM, "There is no memory left to compare.");
 }
 
-/* FNV-1a. */
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
-    return hash;
-}
-static const uint64_t hash_begin = 0xcbf29ce484222325;
-
-static const char *store(struct dlb_case_texts *texts, const char *text)
-{
-    size_t length = strlen(text) + 1;
-    if (!texts->block || texts->block->size - texts->block->used < length) {
-        size_t size = (size_t)dlb_max(BLOCK, (int64_t)length);
-        struct block *block = malloc(sizeof *block + size);
-        if (!block)
-            return NULL;
-        *block = (struct block){texts->block, 0, size};
-        texts->block = block;
-    }
-    char *copy = texts->block->bytes + texts->block->used;
-    texts->block->used += length;
-    return memcpy(copy, text, length);
-}
-
-/* Where the text is, or belongs. */
-static struct text *text_slot(const struct dlb_case_texts *texts, const char *text,
-                              uint64_t hash)
-{
-    size_t mask = (size_t)texts->room - 1, at = (size_t)hash & mask;
-    while (texts->entry[at].text &&
-           (texts->entry[at].hash != hash || strcmp(texts->entry[at].text, text)))
-        at = (at + 1) & mask;
-    return &texts->entry[at];
-}
-
-static bool grow_texts(struct dlb_case_texts *texts)
-{
-    struct dlb_case_texts grown = *texts;
-    grown.room = texts->room ? 2 * texts->room : FIRST_ROOM;
-    grown.entry = calloc((size_t)grown.room, sizeof *grown.entry);
-    if (!grown.entry)
-        return false;
-    for (int i = 0; i < texts->room; i++)
-        if (texts->entry[i].text)
-            *text_slot(&grown, texts->entry[i].text, texts->entry[i].hash) =
-                texts->entry[i];
-    free(texts->entry);
-    *texts = grown;
-    return true;
-}
-
-/* The shared copy of text, or NULL without memory. */
-static const char *share_text(struct dlb_case_texts *texts, const char *text)
-{
-    uint64_t hash = dlb_hash(hash_text(hash_begin, text), 0);
-    if (2 * texts->entries >= texts->room && !grow_texts(texts))
-        return NULL;
-    struct text *slot = text_slot(texts, text, hash);
-    if (!slot->text) {
-        *slot = (struct text){store(texts, text), hash};
-        texts->entries += slot->text != NULL;
-    }
-    return slot->text;
-}
-
-static void release_texts(struct dlb_case_texts *texts)
-{
-    while (texts && texts->block) {
-        struct block *block = texts->block;
-        texts->block = block->before;
-        free(block);
-    }
-    if (texts)
-        free(texts->entry);
-    free(texts);
-}
-
 uint64_t dlb_case_id(const struct dlb_case_key *key)
 {
     const char *const part[] = {key->op,    key->pass, key->dtype,      key->accuracy,
                                 key->shape, key->impl, key->thread_set, key->cache_state};
-    uint64_t hash = hash_begin;
+    uint64_t hash = dlb_text_hash_begin;
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
-        hash = hash_text(hash_text(hash, part[i]), "|");
+        hash = dlb_text_hash(dlb_text_hash(hash, part[i]), "|");
     return dlb_hash(hash, (uint64_t)key->threads);
 }
 
@@ -298,7 +207,7 @@ static bool take_texts(struct reading *reading, const struct dlb_cell *cell,
         const struct dlb_cell *from = &cell[take[i].column];
         const char *text = from->set ? from->text : take[i].otherwise;
         if (!reading->last[i] || strcmp(reading->last[i], text))
-            reading->last[i] = share_text(reading->cases->texts, text);
+            reading->last[i] = dlb_texts_share(reading->cases->texts, text);
         *take[i].text = reading->last[i];
         if (!*take[i].text)
             return false;
@@ -449,7 +358,7 @@ enum dlb_status dlb_cases_add(struct dlb_cases *cases, const char *path, int sid
     int columns[WANTED];
     struct dlb_table_end end = {0};
     if (!cases->texts)
-        cases->texts = calloc(1, sizeof *cases->texts);
+        cases->texts = dlb_texts_make();
     struct dlb_case_file *grown =
         realloc(cases->file, (size_t)(cases->files + 1) * sizeof *grown);
     if (grown)
@@ -646,7 +555,7 @@ void dlb_cases_release(struct dlb_cases *cases)
     free(cases->item);
     free(cases->file);
     free(cases->index);
-    release_texts(cases->texts);
+    dlb_texts_release(cases->texts);
     *cases = (struct dlb_cases){0};
 }
 

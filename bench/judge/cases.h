@@ -75,9 +75,9 @@ struct dlb_cases {
     struct dlb_case_file *file;
     int rows, rows_room, items, items_room, runs, files;
     int64_t samples;
-    bool without_samples; /* there were too many: none was kept */
-    struct dlb_case_texts *texts;
-    int *index; /* hash table of items */
+    bool without_samples;    /* there were too many: none was kept */
+    struct dlb_texts *texts; /* owned */
+    int *index;              /* hash table of items */
     int index_room;
 };
 
