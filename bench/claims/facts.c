@@ -48,7 +48,7 @@ enum dlb_status dlb_fact_run(const struct dlb_lab *lab, const char *name,
     return status;
 }
 
-static double uniform(uint64_t seed, uint64_t i)
+double dlb_fact_uniform(uint64_t seed, uint64_t i)
 {
     return (double)(dlb_hash(seed, i) >> 11) * 0x1p-53;
 }
@@ -79,7 +79,7 @@ static enum dlb_status permute(const struct dlb_lab *lab, uint64_t seed, bool po
     int place[TOKENS];
     enum dlb_status status = DLB_OK;
     for (int i = 0; i < TOKENS; i++) {
-        int j = (int)(uniform(dlb_hash(seed, 1), (uint64_t)i) * (i + 1));
+        int j = (int)(dlb_fact_uniform(dlb_hash(seed, 1), (uint64_t)i) * (i + 1));
         place[i] = place[j];
         place[j] = i;
     }
@@ -87,7 +87,8 @@ static enum dlb_status permute(const struct dlb_lab *lab, uint64_t seed, bool po
         for (int i = 0; i < ELEMENTS; i++) {
             int at = i / WIDTH, from = order ? place[at] : at;
             token[order][i] =
-                (float)(2 * uniform(seed, (uint64_t)(from * WIDTH + i % WIDTH)) - 1);
+                (float)(2 * dlb_fact_uniform(seed, (uint64_t)(from * WIDTH + i % WIDTH)) -
+                        1);
             if (positions)
                 token[order][i] += (float)sin(
                     at / pow(100, 2.0 * (i % WIDTH / 2) / WIDTH) + i % 2 * 1.57);
@@ -132,7 +133,7 @@ enum dlb_status dlb_facts_dropout(struct dlb_lab *lab, struct dlb_error *error)
             char shape[WORD_MAX], condition[WORD_MAX];
             double given = 0, sum = 0;
             for (int i = 0; i < N; i++)
-                given += src[i] = (float)uniform((uint64_t)seed, (uint64_t)i);
+                given += src[i] = (float)dlb_fact_uniform((uint64_t)seed, (uint64_t)i);
             snprintf(shape, sizeof shape, "n%dp%dseed%d", N, dropped[p], seed);
             snprintf(condition, sizeof condition, "dropped=%d%%", dropped[p]);
             status = dlb_fact_run(lab, "dropout", DLB_FWD_TRAIN, shape,
@@ -188,10 +189,11 @@ static const double SEEN = 1e-30;
 static void spread(float *value, int64_t n, double deviation, uint64_t seed)
 {
     for (int64_t i = 0; i < n; i++)
-        value[i] = (float)(deviation * sqrt(12) * (uniform(seed, (uint64_t)i) - 0.5));
+        value[i] =
+            (float)(deviation * sqrt(12) * (dlb_fact_uniform(seed, (uint64_t)i) - 0.5));
 }
 
-static double norm(const float *value, int64_t n)
+double dlb_fact_norm(const float *value, int64_t n)
 {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)
@@ -245,9 +247,10 @@ static enum dlb_status through_time(const struct dlb_lab *lab, const char *op, i
         status = dlb_fact_run(lab, op, DLB_BWD, shape, given, DLB_RNN_BWD_TENSORS, error);
     }
     if (!status) {
-        double first = norm(given[DLB_RNN_DIFF_SRC_ITER], STATES);
-        *left = first > SEEN ? log10(first / norm(given[DLB_RNN_DIFF_DST_ITER], STATES))
-                             : NAN;
+        double first = dlb_fact_norm(given[DLB_RNN_DIFF_SRC_ITER], STATES);
+        *left = first > SEEN
+                    ? log10(first / dlb_fact_norm(given[DLB_RNN_DIFF_DST_ITER], STATES))
+                    : NAN;
     }
     for (int t = 0; t < DLB_RNN_BWD_TENSORS; t++)
         dlb_free(given[t]);

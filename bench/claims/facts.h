@@ -25,4 +25,10 @@ enum dlb_status dlb_fact_observe(struct dlb_lab *lab, const char *condition,
                                  const char *arm, const char *metric, int64_t seed,
                                  double value, struct dlb_error *error);
 
+/* The i-th number of a seed, uniform in [0, 1). */
+double dlb_fact_uniform(uint64_t seed, uint64_t i);
+
+/* The Euclidean norm. */
+double dlb_fact_norm(const float *value, int64_t n);
+
 #endif

@@ -31,11 +31,6 @@ static void release(struct book *book)
         dlb_free(book->entry[i].data);
 }
 
-static double uniform(uint64_t seed, int64_t i)
-{
-    return (double)(dlb_hash(seed, (uint64_t)i) >> 11) * 0x1p-53;
-}
-
 /* The tensor's entry; a new one is filled at random if the operator reads it. */
 static struct entry *take(struct book *book, const struct dlb_tensor *tensor,
                           uint64_t seed)
@@ -55,8 +50,8 @@ static struct entry *take(struct book *book, const struct dlb_tensor *tensor,
         entry->data[i] =
             dlb_role_written(tensor->role)
                 ? 0
-                : (float)(low +
-                          (high - low) * uniform(dlb_hash(seed, (uint64_t)book->n), i));
+                : (float)(low + (high - low) * dlb_fact_uniform(
+                                                   dlb_hash(seed, (uint64_t)book->n), i));
     book->n++;
     return entry;
 }
@@ -98,14 +93,6 @@ static double value_of(struct book *book)
     return sum;
 }
 
-static double norm(const struct entry *entry)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < entry->n; i++)
-        sum += (double)entry->data[i] * entry->data[i];
-    return sqrt(sum);
-}
-
 struct gradient_case {
     const char *op, *shape;
     enum dlb_pass forward, backward[PASSES];
@@ -119,7 +106,8 @@ static enum dlb_status walk(const struct dlb_lab *lab, const struct gradient_cas
                             struct dlb_error *error)
 {
     static const double STEP = 0.003;
-    const double length = norm(gradient), way = STEP * norm(input);
+    const double length = dlb_fact_norm(gradient->data, gradient->n),
+                 way = STEP * dlb_fact_norm(input->data, input->n);
     float *was = malloc((size_t)input->n * sizeof *was);
     double value[2] = {0};
     enum dlb_status status =
@@ -156,7 +144,8 @@ static enum dlb_status check(const struct dlb_lab *lab, const struct gradient_ca
         double own;
         snprintf(name, sizeof name, "diff_%s", book.entry[i].name);
         const struct entry *gradient = find(&book, name);
-        if (!strncmp(book.entry[i].name, "dst", 3) || !gradient || !(norm(gradient) > 0))
+        if (!strncmp(book.entry[i].name, "dst", 3) || !gradient ||
+            !(dlb_fact_norm(gradient->data, gradient->n) > 0))
             continue;
         status = walk(lab, one, seed, &book, &book.entry[i], gradient, &own, error);
         *largest = fmax(*largest, own);

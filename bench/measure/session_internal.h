@@ -57,7 +57,6 @@ struct dlb_session {
     struct dlb_ratio *twin; /* --aa: native beside itself, [case][station]; else NULL */
 };
 
-/* The part of it that looks at the machine: instruction set, topology, thread sets. */
 /* Takes over the options that the run of --resume was started with, into recalled; what is
  * only about this call stays.  command is the caller's to release, after the session. */
 enum dlb_status dlb_session_recall(struct dlb_session *session,
@@ -67,6 +66,7 @@ enum dlb_status dlb_session_recall(struct dlb_session *session,
 /* A run that goes on must go on where it was begun. */
 enum dlb_status dlb_session_check_machine(const struct dlb_session *session,
                                           struct dlb_error *error);
+/* The part of it that looks at the machine: instruction set, topology, thread sets. */
 enum dlb_status dlb_session_prepare_machine(struct dlb_session *session,
                                             struct dlb_error *error);
 
