@@ -115,6 +115,11 @@ static const struct option table[] = {
      AT(claim), CLAIMS, true, NULL},
     {NULL, "quick", NULL, "fewer conditions and less time for each", FLAG, AT(quick),
      CLAIMS, true, NULL},
+    {NULL, "data", "DIR",
+     "learn from the images in this folder, IDX files as MNIST's;\ndefault: pictures "
+     "that "
+     "are made",
+     TEXT, AT(data), CLAIMS, true, NULL},
     {NULL, "from", "RUN", "judge the observations of this run again; measure nothing",
      TEXT, AT(from), CLAIMS, true, NULL},
     {NULL, "study", NULL,
@@ -196,6 +201,7 @@ static const struct {
     {"sweep", "candidate", "one searches the candidates, the other names one"},
     {"cache", "no-cache", "one names the tuning cache, the other goes without"},
     {"from", "quick", "one judges what was measured, the other measures"},
+    {"from", "data", "one judges what was measured, the other measures"},
     {"from", "out", "the verdicts go into the folder of the run that is judged"},
     {"study", "replay", "one times the candidates, the other nothing"},
     {"dry-run", "check", "one does nothing, the other verifies"},

@@ -44,6 +44,7 @@ struct dlb_options {
     const char *cache;        /* file of the tuning cache */
     const char *replay;       /* tune: trials.csv, or the run that holds it */
     const char *claim, *from; /* claims: ids; the run that is judged again */
+    const char *data;         /* claims: folder of images */
     double budget_seconds;    /* 0 = the default */
     int64_t seed;
     bool study; /* tune */

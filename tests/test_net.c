@@ -24,6 +24,8 @@ static const struct dlb_net_shape small = {.inputs = DLB_IMAGE_PIXELS,
                                            .init_scale = 1,
                                            .seed = 3};
 
+static const struct dlb_image_set five = {.seed = 5, .classes = DLB_IMAGE_CLASSES};
+
 static struct dlb_target target_of(enum dlb_isa isa)
 {
     return (struct dlb_target){.isa = isa,
@@ -69,7 +71,7 @@ static void gradients_are_differences(void **state)
         shape.activation = nets[i].activation;
         shape.batchnorm = nets[i].batchnorm;
         shape.residual = nets[i].residual;
-        dlb_images(5, 0, 16, pixel, label);
+        dlb_images(&five, 0, 16, pixel, label);
         struct dlb_net *net = make(&shape);
         for (int layer = 0; layer <= shape.depth; layer++) {
             float *weights;
@@ -120,7 +122,7 @@ static void dropout_has_the_same_masks_both_ways(void **state)
     struct dlb_net_shape shape = small;
     float pixel[16 * DLB_IMAGE_PIXELS], label[16];
     shape.dropout = 40;
-    dlb_images(5, 0, 16, pixel, label);
+    dlb_images(&five, 0, 16, pixel, label);
     for (int layer = 0; layer <= shape.depth; layer++) {
         double wrong = 0, all = 0, ignored;
         for (int64_t at = 3; at < 150; at += 13) {
@@ -152,7 +154,7 @@ static void a_seed_gives_the_same_bits(void **state)
         shape.seed = i < 2 ? 7 : 8;
         net[i] = make(&shape);
         for (int s = 0; s < 20; s++) {
-            dlb_images(5, 16 * s, 16, pixel, label);
+            dlb_images(&five, 16 * s, 16, pixel, label);
             step(net[i], pixel, label, 0.1);
         }
         n = dlb_net_weights(net[i], 1, &weights[i], &gradient);
@@ -174,7 +176,7 @@ static void it_learns(void **state)
         shape.activation = DLB_ACTIVATION_RELU;
         shape.batchnorm = batchnorm;
         shape.width = 32;
-        dlb_images(5, 0, 256, pixel, label);
+        dlb_images(&five, 0, 256, pixel, label);
         struct dlb_net *net = make(&shape);
         assert_int_equal(
             dlb_net_infer(net, pixel, label, 256, &before, &accuracy, NULL, &error),
@@ -208,7 +210,7 @@ static void a_frozen_network_learns_in_its_last_layer(void **state)
         for (int l = 0; l < 4; l++)
             n[l] = dlb_net_weights(net[i], l, &weights[i][l], &gradient);
     }
-    dlb_images(5, 0, 16, pixel, label);
+    dlb_images(&five, 0, 16, pixel, label);
     step(net[0], pixel, label, 0.1);
     assert_true(memcmp(weights[0][1], weights[1][1], (size_t)n[1] * sizeof(float)));
     dlb_net_copy(net[1], net[0]);
@@ -233,24 +235,27 @@ static void images_are_made_of_index_and_seed(void **state)
 {
     (void)state;
     static float pixel[600 * DLB_IMAGE_PIXELS], one[DLB_IMAGE_PIXELS];
+    struct dlb_image_set set = {.seed = 9, .classes = DLB_IMAGE_CLASSES};
     float label[600], alone;
     int count[DLB_IMAGE_CLASSES] = {0};
     double sum = 0, squares = 0;
-    dlb_images(9, 100, 600, pixel, label);
+    dlb_images(&set, 100, 600, pixel, label);
     for (int i = 0; i < 600; i++)
         count[(int)label[i]]++;
     for (int c = 0; c < DLB_IMAGE_CLASSES; c++)
         assert_in_range(count[c], 30, 95);
-    dlb_images(9, 417, 1, one, &alone);
+    dlb_images(&set, 417, 1, one, &alone);
     assert_true(alone == label[317]);
     assert_memory_equal(one, pixel + 317 * DLB_IMAGE_PIXELS, sizeof one);
-    dlb_images(10, 417, 1, one, &alone);
+    set.seed = 10;
+    dlb_images(&set, 417, 1, one, &alone);
     assert_true(memcmp(one, pixel + 317 * DLB_IMAGE_PIXELS, sizeof one));
     for (int i = 0; i < 600 * DLB_IMAGE_PIXELS; i++) {
         sum += pixel[i];
         squares += (double)pixel[i] * pixel[i];
     }
-    dlb_images_of(4, 3, 9, 0, 600, pixel, label);
+    set = (struct dlb_image_set){.seed = 9, .lowest = 4, .classes = 3};
+    dlb_images(&set, 0, 600, pixel, label);
     for (int i = 0; i < 600; i++)
         assert_in_range((int)label[i], 0, 2);
     double mean = sum / (600.0 * DLB_IMAGE_PIXELS);

@@ -262,6 +262,8 @@ static enum dlb_status measure(struct job *job, struct dlb_error *error)
     enum dlb_status status = dlb_session_prepare_machine(session, error);
     if (!status)
         status = dlb_pool_check_runtime(error);
+    if (!status && session->options->data)
+        status = dlb_idx_read(session->options->data, &lab->idx, error);
     if (!status)
         status = open_run(job, error);
     if (status)
@@ -356,6 +358,7 @@ enum dlb_status dlb_claims_run(const struct dlb_options *options,
     }
     dlb_table_file_close(&job.lab.table);
     dlb_observations_release(&job.lab.observations);
+    dlb_idx_release(job.lab.idx);
     free(job.wanted);
     free(job.verdict);
     dlb_claims_release(&job.claims);

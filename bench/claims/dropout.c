@@ -1,6 +1,5 @@
 #include "claims/learning.h"
 
-#include "claims/images.h"
 #include "claims/tasks.h"
 
 #include <math.h>
@@ -58,68 +57,125 @@ static double correlation(const float *unit, int64_t rows, int64_t width)
     return pairs ? sum / (double)pairs : NAN;
 }
 
-/* The loss of the mean prediction of so many random masks, over one batch. */
-static enum dlb_status ask_masks(struct dlb_net *net, const float *pixel,
-                                 const float *label, int masks, double *loss,
-                                 double *single, struct dlb_error *error)
+static double share_right(const double *probability, const float *label, int64_t n)
 {
+    int64_t right = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double *own = probability + i * DLB_IMAGE_CLASSES;
+        int best = 0;
+        for (int c = 1; c < DLB_IMAGE_CLASSES; c++)
+            if (own[c] > own[best])
+                best = c;
+        right += best == (int)label[i];
+    }
+    return (double)right / (double)n;
+}
+
+/* What a network with dropout says of one batch. */
+struct answers {
+    double loss, accuracy;           /* of the scaled network */
+    double mean_loss, mean_accuracy; /* of the mean prediction of many masks */
+    double single_loss;              /* mean of each mask by itself */
+};
+
+static enum dlb_status ask_masks(struct dlb_net *net, const float *pixel,
+                                 const float *label, struct answers *answers,
+                                 struct dlb_error *error)
+{
+    enum { MASKS = 30 };
     double mean[DLB_TASK_BATCH * DLB_IMAGE_CLASSES] = {0}, ignored;
     enum dlb_status status = DLB_OK;
-    *single = 0;
-    for (int m = 0; m < masks && !status; m++) {
+    for (int m = 0; m < MASKS && !status; m++) {
         double one[DLB_TASK_BATCH * DLB_IMAGE_CLASSES] = {0};
         status = dlb_net_step(net, pixel, label, 0, &ignored, error);
         add_softmax(dlb_net_logits(net), DLB_TASK_BATCH, one);
-        *single += cross_entropy(one, label, DLB_TASK_BATCH) / masks;
+        answers->single_loss += cross_entropy(one, label, DLB_TASK_BATCH) / MASKS;
         for (int i = 0; i < DLB_TASK_BATCH * DLB_IMAGE_CLASSES; i++)
-            mean[i] += one[i] / masks;
+            mean[i] += one[i] / MASKS;
     }
-    *loss = cross_entropy(mean, label, DLB_TASK_BATCH);
+    answers->mean_loss = cross_entropy(mean, label, DLB_TASK_BATCH);
+    answers->mean_accuracy = share_right(mean, label, DLB_TASK_BATCH);
     return status;
 }
 
-/* number: the gap, the correlation of the first layer's units; with dropout the loss of
- * the scaled network less that of the masks' mean, over the same images. */
+/* The mean loss over a batch with one unit of the first layer cut off, a few in turn. */
+static enum dlb_status cut_units(struct dlb_net *net, const float *pixel,
+                                 const float *label, int64_t width, double *loss,
+                                 struct dlb_error *error)
+{
+    enum { CUTS = 8 };
+    float *weights;
+    const float *gradient;
+    const int64_t n = dlb_net_weights(net, 1, &weights, &gradient);
+    float *kept = malloc((size_t)n * sizeof *kept);
+    enum dlb_status status = DLB_OK;
+    double one, accuracy;
+    if (!kept)
+        return dlb_fail(error, DLB_NOMEM, "No memory is left for the experiment.");
+    memcpy(kept, weights, (size_t)n * sizeof *kept);
+    *loss = 0;
+    for (int cut = 0; cut < CUTS && !status; cut++) {
+        for (int64_t w = cut * width / CUTS; w < n; w += width)
+            weights[w] = 0;
+        status = dlb_net_infer(net, pixel, label, DLB_TASK_BATCH, &one, &accuracy, NULL,
+                               error);
+        *loss += one / CUTS;
+        memcpy(weights, kept, (size_t)n * sizeof *kept);
+    }
+    free(kept);
+    return status;
+}
+
+enum { GAP, CORRELATION, CUT, MEAN, SINGLE, MEAN_ACCURACY };
+static const char *const metrics[] = {"gap",
+                                      "correlation",
+                                      "cut_loss",
+                                      "scaled_less_mean",
+                                      "scaled_less_single",
+                                      "accuracy_less_mean"};
+
+/* number: the gap; over some images the correlation of the first layer's units and what
+ * the loss rises by without one of them; with dropout what the scaled network's loss and
+ * accuracy are, less those of the masks. */
 static enum dlb_status drop_out(struct dlb_task *task, const struct dlb_target *target,
                                 struct dlb_error *error)
 {
-    enum { MASKS = 30, BATCHES = 4 };
+    enum { BATCHES = 8 };
     struct dlb_net *net = NULL;
     struct dlb_history history;
-    float label[DLB_TEST_IMAGES], pixel[DLB_TASK_BATCH * DLB_IMAGE_PIXELS];
+    float label[DLB_TASK_BATCH], pixel[DLB_TASK_BATCH * DLB_IMAGE_PIXELS];
     double loss, train_loss, accuracy;
-    const uint64_t seed = task->shape.seed;
+    const struct dlb_image_set train = dlb_task_images(task, false),
+                               test = dlb_task_images(task, true);
     enum dlb_status status =
-        dlb_task_train(task, seed, task->rate, target, &net, &history, error);
+        dlb_task_train(task, task->shape.seed, task->rate, target, &net, &history, error);
     if (!status)
-        status = dlb_task_test(net, dlb_hash(dlb_test_seed, seed), DLB_TEST_IMAGES, &loss,
-                               &accuracy, NULL, label, error);
+        status = dlb_task_test(net, &test, DLB_TEST_IMAGES, &loss, &accuracy, error);
     if (!status)
-        status = dlb_task_test(net, dlb_hash(dlb_train_seed, seed), task->images,
-                               &train_loss, &accuracy, NULL, label, error);
-    task->number[0] = loss - train_loss;
-    task->number[1] = task->number[2] = task->number[3] = NAN;
-    double scaled = 0, masks = 0, single = 0, related = 0;
+        status = dlb_task_test(net, &train, task->images, &train_loss, &accuracy, error);
+    memset(task->number, 0, sizeof task->number);
+    task->number[GAP] = loss - train_loss;
     for (int b = 0; b < BATCHES && !status; b++) {
-        double one, mean = 0, apart = 0;
-        dlb_images(dlb_hash(dlb_test_seed, seed), b * DLB_TASK_BATCH, DLB_TASK_BATCH,
-                   pixel, label);
-        status = dlb_net_infer(net, pixel, label, DLB_TASK_BATCH, &one, &accuracy, NULL,
-                               error);
-        scaled += one / BATCHES;
-        related +=
+        struct answers answers = {0};
+        double cut = 0;
+        dlb_images(&test, b * DLB_TASK_BATCH, DLB_TASK_BATCH, pixel, label);
+        status = dlb_net_infer(net, pixel, label, DLB_TASK_BATCH, &answers.loss,
+                               &answers.accuracy, NULL, error);
+        task->number[CORRELATION] +=
             correlation(dlb_net_hidden(net, 0), DLB_TASK_BATCH, task->shape.width) /
             BATCHES;
+        if (!status)
+            status = cut_units(net, pixel, label, task->shape.width, &cut, error);
         if (!status && task->shape.dropout)
-            status = ask_masks(net, pixel, label, MASKS, &mean, &apart, error);
-        masks += mean / BATCHES;
-        single += apart / BATCHES;
+            status = ask_masks(net, pixel, label, &answers, error);
+        task->number[CUT] += (cut - answers.loss) / BATCHES;
+        task->number[MEAN] += (answers.loss - answers.mean_loss) / BATCHES;
+        task->number[SINGLE] += (answers.loss - answers.single_loss) / BATCHES;
+        task->number[MEAN_ACCURACY] +=
+            (answers.accuracy - answers.mean_accuracy) / BATCHES;
     }
-    task->number[1] = related;
-    if (task->shape.dropout) {
-        task->number[2] = scaled - masks;
-        task->number[3] = scaled - single;
-    }
+    for (int i = MEAN; i <= MEAN_ACCURACY && !task->shape.dropout; i++)
+        task->number[i] = NAN;
     dlb_net_release(net);
     return status;
 }
@@ -147,13 +203,7 @@ enum dlb_status dlb_learn_dropout(struct dlb_lab *lab, struct dlb_error *error)
     enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &dlb_usual_tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, drop_out, error);
-    if (!status)
-        status = dlb_tasks_observe(lab, task, tasks, 0, "gap", NAN, error);
-    if (!status)
-        status = dlb_tasks_observe(lab, task, tasks, 1, "correlation", NAN, error);
-    if (!status)
-        status = dlb_tasks_observe(lab, task, tasks, 2, "scaled_less_mean", NAN, error);
-    return status
-               ? status
-               : dlb_tasks_observe(lab, task, tasks, 3, "scaled_less_single", NAN, error);
+    for (int i = GAP; i <= MEAN_ACCURACY && !status; i++)
+        status = dlb_tasks_observe(lab, task, tasks, i, metrics[i], NAN, error);
+    return status;
 }

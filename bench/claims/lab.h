@@ -10,6 +10,7 @@
 #define DLB_CLAIMS_LAB_H
 
 #include "claims/claims.h"
+#include "claims/idx.h"
 #include "measure/session_internal.h"
 #include "record/table_file.h"
 
@@ -18,6 +19,7 @@ struct dlb_experiment;
 struct dlb_lab {
     struct dlb_session *session; /* its stations are measured, its run is open */
     bool quick;                  /* less of everything */
+    struct dlb_idx *idx;         /* owned: images from files; NULL: they are made */
     const struct dlb_experiment *experiment; /* in hand */
     struct dlb_table_file table;
     struct dlb_observations observations;

@@ -1,6 +1,5 @@
 #include "claims/learning.h"
 
-#include "claims/images.h"
 #include "claims/tasks.h"
 
 #include <math.h>
@@ -28,8 +27,8 @@ static enum dlb_status look_at_gradients(struct dlb_task *task,
     const float *gradient;
     struct dlb_net *net = NULL;
     double loss;
-    dlb_images(dlb_hash(dlb_train_seed, task->shape.seed), 0, DLB_TASK_BATCH, pixel,
-               label);
+    const struct dlb_image_set set = dlb_task_images(task, false);
+    dlb_images(&set, 0, DLB_TASK_BATCH, pixel, label);
     enum dlb_status status = dlb_net_make(&task->shape, target, &net, error);
     if (!status)
         status = dlb_net_step(net, pixel, label, 0, &loss, error);
@@ -98,10 +97,11 @@ static enum dlb_status count_dead(struct dlb_task *task, const struct dlb_target
     bool alive[4 * 64] = {false};
     double loss, accuracy;
     const int64_t width = task->shape.width;
+    const struct dlb_image_set set = dlb_task_images(task, true);
     enum dlb_status status =
         dlb_task_train(task, task->shape.seed, task->rate, target, &net, &history, error);
     for (int batch = 0; batch < DLB_TEST_IMAGES / DLB_TASK_BATCH && !status; batch++) {
-        dlb_images(dlb_test_seed, batch * DLB_TASK_BATCH, DLB_TASK_BATCH, pixel, label);
+        dlb_images(&set, batch * DLB_TASK_BATCH, DLB_TASK_BATCH, pixel, label);
         status = dlb_net_infer(net, pixel, label, DLB_TASK_BATCH, &loss, &accuracy, NULL,
                                error);
         for (int l = 0; l < task->shape.depth && !status; l++)
@@ -156,17 +156,17 @@ static enum dlb_status compare_batchnorm(struct dlb_task *task,
     static const double scales[] = {0.1, 0.3, 1, 3, 10};
     struct dlb_net *net = NULL;
     struct dlb_history history;
-    float label[DLB_TEST_IMAGES];
+    const struct dlb_image_set train = dlb_task_images(task, false),
+                               test = dlb_task_images(task, true);
     double loss, accuracy, train_loss, low = INFINITY, high = -INFINITY;
     const uint64_t seed = task->shape.seed;
     enum dlb_status status =
         dlb_task_train(task, seed, task->rate, target, &net, &history, error);
     if (!status)
-        status = dlb_task_test(net, dlb_hash(dlb_test_seed, seed), DLB_TEST_IMAGES, &loss,
-                               &accuracy, NULL, label, error);
+        status = dlb_task_test(net, &test, DLB_TEST_IMAGES, &loss, &accuracy, error);
     if (!status)
-        status = dlb_task_test(net, dlb_hash(dlb_train_seed, seed), DLB_TEST_IMAGES,
-                               &train_loss, &accuracy, NULL, label, error);
+        status =
+            dlb_task_test(net, &train, DLB_TEST_IMAGES, &train_loss, &accuracy, error);
     dlb_net_release(net);
     task->number[0] = history.reached ? (double)history.reached : INFINITY;
     task->number[1] = loss - train_loss;

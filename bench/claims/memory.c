@@ -153,22 +153,30 @@ static enum dlb_status learn(struct dlb_lab *lab, struct dlb_task *task, int tas
 
 enum dlb_status dlb_learn_recall(struct dlb_lab *lab, struct dlb_error *error)
 {
-    enum { STEPS = 64, DISTANCES = 4, READERS = 4 };
+    enum { STEPS = 64, DISTANCES = 4, READERS = 5 };
     static const int64_t distances[DISTANCES] = {1, 4, 16, 48};
-    static const enum dlb_reader readers[READERS] = {DLB_READ_ATTENTION, DLB_READ_LSTM,
-                                                     DLB_READ_GRU, DLB_READ_RNN};
+    static const struct {
+        const char *arm;
+        enum dlb_reader reader;
+        bool unplaced;
+    } readers[READERS] = {{"attention", DLB_READ_ATTENTION, false},
+                          {"lstm", DLB_READ_LSTM, false},
+                          {"unplaced", DLB_READ_ATTENTION, true},
+                          {"gru", DLB_READ_GRU, false},
+                          {"rnn", DLB_READ_RNN, false}};
     static struct reading reading[DISTANCES * READERS];
     static struct dlb_task task[DISTANCES * READERS * DLB_TASK_SEEDS];
     int tasks = 0;
     for (int d = 0; d < (lab->quick ? 1 : DISTANCES); d++)
-        for (int r = 0; r < (lab->quick ? 2 : READERS); r++) {
+        for (int r = 0; r < (lab->quick ? 3 : READERS); r++) {
             struct reading *own = &reading[d * READERS + r];
             *own = (struct reading){
                 .puzzle = RECALL,
                 .distance = distances[d],
-                .net = net_of(RECALL, readers[r], WIDTH, STEPS),
+                .net = net_of(RECALL, readers[r].reader, WIDTH, STEPS),
             };
-            struct dlb_task like = {.arm = dlb_reader_names[readers[r]],
+            own->net.unplaced = readers[r].unplaced;
+            struct dlb_task like = {.arm = readers[r].arm,
                                     .x = NAN,
                                     .own = own,
                                     .steps = lab->quick ? 150 : 1000};

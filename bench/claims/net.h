@@ -19,7 +19,7 @@
 
 struct dlb_net_shape {
     int64_t inputs, width, classes, batch;
-    int depth; /* hidden layers, 1 at least */
+    int depth; /* hidden layers, from 0 */
     enum dlb_activation_alg activation;
     bool batchnorm, residual; /* residual: around each hidden layer but the first */
     int dropout;              /* per cent of each hidden layer's outputs */

@@ -223,7 +223,7 @@ enum dlb_status dlb_sequence_make(const struct dlb_sequence_shape *shape,
         return dlb_fail(error, DLB_NOMEM, "No memory is left for a network.");
     s->shape = *shape;
     s->graph = (struct dlb_graph){.target = *target, .optimiser = DLB_ADAM};
-    s->features = shape->inputs + (recurrent(s) ? 0 : POSITIONS);
+    s->features = shape->inputs + (recurrent(s) || shape->unplaced ? 0 : POSITIONS);
     s->src = dlb_graph_take(&s->graph, shape->batch * shape->steps * s->features);
     s->asked = dlb_graph_take(&s->graph, shape->batch * shape->answers * s->features);
     s->labels = dlb_graph_take(&s->graph, shape->batch * shape->answers);
@@ -274,7 +274,7 @@ int64_t dlb_sequence_weights(const struct dlb_sequence *sequence, int parameter,
 static void place(const struct dlb_sequence *s, const float *in, int64_t step, float *out)
 {
     memcpy(out, in, (size_t)s->shape.inputs * sizeof *out);
-    for (int i = 0; i < POSITIONS; i += 2) {
+    for (int i = 0; i < POSITIONS && !s->shape.unplaced; i += 2) {
         double angle = (double)step * pow(10000, -(double)i / POSITIONS);
         out[s->shape.inputs + i] = (float)sin(angle);
         out[s->shape.inputs + i + 1] = (float)cos(angle);

@@ -24,6 +24,7 @@ extern const char *const dlb_reader_names[]; /* as the operators are called */
 
 struct dlb_sequence_shape {
     enum dlb_reader reader;
+    bool unplaced; /* attention without positions */
     int64_t batch, steps, inputs, width, answers, classes;
     uint64_t seed;
 };

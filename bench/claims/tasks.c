@@ -1,6 +1,5 @@
 #include "claims/tasks.h"
 
-#include "claims/images.h"
 #include "measure/timer.h"
 
 #include <math.h>
@@ -68,6 +67,8 @@ enum dlb_status dlb_tasks_run(struct dlb_lab *lab, struct dlb_task *task, int ta
                             .stop = session->io.stop,
                             .lab = lab};
     spread.target.threads = 1;
+    for (int i = 0; i < tasks; i++)
+        task[i].idx = lab->idx;
     enum dlb_status status = dlb_lab_open(lab, &session->station[session->widest], error);
     if (status)
         return status;
@@ -108,6 +109,15 @@ enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *ta
     return status;
 }
 
+struct dlb_image_set dlb_task_images(const struct dlb_task *task, bool test)
+{
+    return (struct dlb_image_set){
+        .idx = task->idx,
+        .test = test,
+        .seed = dlb_hash(test ? dlb_test_seed : dlb_train_seed, task->shape.seed),
+        .classes = DLB_IMAGE_CLASSES};
+}
+
 /* A training set of images, walked through in a fixed order. */
 static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
                              double rate, struct dlb_history *history,
@@ -115,6 +125,7 @@ static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
 {
     static const double FORGET = 0.1;
     const int64_t batches = task->images / DLB_TASK_BATCH;
+    const struct dlb_image_set set = dlb_task_images(task, false);
     float *pixel = malloc((size_t)task->images * DLB_IMAGE_PIXELS * sizeof *pixel);
     float *label = malloc((size_t)task->images * sizeof *label);
     enum dlb_status status = DLB_OK;
@@ -123,8 +134,7 @@ static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
     if (!pixel || !label)
         status = dlb_fail(error, DLB_NOMEM, "No memory is left for images.");
     else
-        dlb_images(dlb_hash(dlb_train_seed, task->shape.seed), 0, task->images, pixel,
-                   label);
+        dlb_images(&set, 0, task->images, pixel, label);
     start = dlb_clock_ns();
     for (int64_t step = 0; step < task->steps && !status; step++) {
         const int64_t at = step % batches * DLB_TASK_BATCH;
@@ -215,16 +225,20 @@ enum dlb_status dlb_tasks_tune(struct dlb_lab *lab, struct dlb_task *task, int t
     return status;
 }
 
-enum dlb_status dlb_task_test(struct dlb_net *net, uint64_t seed, int64_t n, double *loss,
-                              double *accuracy, float *logits, float *label,
+enum dlb_status dlb_task_test(struct dlb_net *net, const struct dlb_image_set *set,
+                              int64_t n, double *loss, double *accuracy,
                               struct dlb_error *error)
 {
     float *pixel = malloc((size_t)n * DLB_IMAGE_PIXELS * sizeof *pixel);
-    if (!pixel)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for images.");
-    dlb_images(seed, 0, n, pixel, label);
-    enum dlb_status status =
-        dlb_net_infer(net, pixel, label, n, loss, accuracy, logits, error);
+    float *label = malloc((size_t)n * sizeof *label);
+    enum dlb_status status = DLB_OK;
+    if (!pixel || !label)
+        status = dlb_fail(error, DLB_NOMEM, "No memory is left for images.");
+    else
+        dlb_images(set, 0, n, pixel, label);
+    if (!status)
+        status = dlb_net_infer(net, pixel, label, n, loss, accuracy, NULL, error);
     free(pixel);
+    free(label);
     return status;
 }

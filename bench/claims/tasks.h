@@ -5,6 +5,7 @@
 #ifndef DLB_CLAIMS_TASKS_H
 #define DLB_CLAIMS_TASKS_H
 
+#include "claims/images.h"
 #include "claims/lab.h"
 #include "claims/net.h"
 
@@ -13,7 +14,7 @@ enum {
     DLB_TASK_BATCH = 32,
     DLB_TEST_IMAGES = 1024,
     DLB_CONDITION_MAX = 64,
-    DLB_TASK_NUMBERS = 5,
+    DLB_TASK_NUMBERS = 6,
     DLB_RATES = 10
 };
 extern const uint64_t dlb_train_seed, dlb_test_seed; /* of images, with the task's own */
@@ -31,6 +32,7 @@ struct dlb_task {
     int64_t images, steps;      /* of training */
     double target;              /* loss */
     const void *own;            /* what the experiment has to know besides */
+    const struct dlb_idx *idx;  /* the lab's images from files, or NULL */
     double number[DLB_TASK_NUMBERS];
 };
 
@@ -79,9 +81,12 @@ enum dlb_status dlb_task_train(const struct dlb_task *task, uint64_t seed, doubl
 enum dlb_status dlb_task_try_rate(struct dlb_task *task, const struct dlb_target *target,
                                   struct dlb_error *error);
 
-/* Loss and accuracy on n images of a seed; logits may be NULL, label has room for n. */
-enum dlb_status dlb_task_test(struct dlb_net *net, uint64_t seed, int64_t n, double *loss,
-                              double *accuracy, float *logits, float *label,
+/* The images that a task trains on, or others to test on: all ten classes. */
+struct dlb_image_set dlb_task_images(const struct dlb_task *task, bool test);
+
+/* Loss and accuracy on the first n images of a set. */
+enum dlb_status dlb_task_test(struct dlb_net *net, const struct dlb_image_set *set,
+                              int64_t n, double *loss, double *accuracy,
                               struct dlb_error *error);
 
 #endif
