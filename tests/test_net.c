@@ -116,6 +116,29 @@ static void gradients_are_differences(void **state)
     }
 }
 
+/* He's fan-in of a convolution, and Glorot's of a fully connected layer. */
+static void weights_begin_with_the_usual_deviation(void **state)
+{
+    (void)state;
+    for (int convolves = 0; convolves < 2; convolves++) {
+        struct dlb_net_shape shape = convolves ? convolutional : small;
+        float *weights;
+        const float *gradient;
+        double squares = 0;
+        shape.activation = convolves ? DLB_ACTIVATION_RELU : DLB_ACTIVATION_TANH;
+        shape.width = 32;
+        shape.init_scale = 3;
+        struct dlb_net *net = make(&shape);
+        int64_t n = dlb_net_weights(net, 1, &weights, &gradient);
+        assert_int_equal(n, 32 * 32 * (convolves ? 9 : 1));
+        for (int64_t i = 0; i < n; i++)
+            squares += weights[i] * weights[i];
+        double usual = sqrt(2.0 / (convolves ? 9 * 32 : 2 * 32));
+        assert_true(fabs(sqrt(squares / (double)n) / (3 * usual) - 1) < 0.1);
+        dlb_net_release(net);
+    }
+}
+
 /* Loss of the first step of a fresh network, one weight moved; *gradient: its own. */
 static double first_loss(const struct dlb_net_shape *shape, const float *pixel,
                          const float *label, int layer, int64_t at, float by,
@@ -296,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_differences),
+        cmocka_unit_test(weights_begin_with_the_usual_deviation),
         cmocka_unit_test(dropout_has_the_same_masks_both_ways),
         cmocka_unit_test(a_seed_gives_the_same_bits),
         cmocka_unit_test(it_learns),
