@@ -240,7 +240,7 @@ static void it_learns(void **state)
         assert_int_equal(
             dlb_net_infer(net, pixel, label, 256, &loss, &accuracy, logits, &error),
             DLB_OK);
-        if (!(loss < before / 3 && accuracy > 0.9))
+        if (!(loss < before / 3 && accuracy > 0.85))
             fail_msg("net %zu: loss %g, %g before, accuracy %g", i, loss, before,
                      accuracy);
         assert_memory_equal(logits + 240 * 10, dlb_net_logits(net),

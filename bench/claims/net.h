@@ -12,6 +12,8 @@
  * Residual networks have a shortcut around each two hidden layers after the first (1 and 2,
  * 3 and 4, ...; one that is left over is plain), which is added before the activation of the
  * second: He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2015.
+ * With batchnorm 110 layers learn so at rates of 0.003 and 0.01 without gammas of 0 or a
+ * warm-up; at 0.03 not with every seed.
  *
  * It is a list of operators with their tensors, forward and backward, and a list of
  * parameters.  Everything runs on the calling thread alone, so that what is learnt depends
