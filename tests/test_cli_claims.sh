@@ -39,6 +39,8 @@ refused '--from and --quick' claims --from nowhere --quick
 refused "--claim belongs to the command claims" --claim gru-params
 refused '--resume and --claim' claims --resume nowhere --claim gru-params
 refused 'nowhere' claims --resume nowhere
+refused 'nowhere/train-images|four files' claims --data nowhere --out out
+refused '--from and --data' claims --from nowhere --data nowhere
 run list claims
 [ "$status" -eq 0 ] && grep -q '^gru-params  *answer  8' stdout || complain 'no list of claims'
 
@@ -70,6 +72,21 @@ run --resume out
 run claims --from out
 [ "$(wc -l <out/claims.csv)" -gt 20 ] || complain 'not all claims are judged'
 grep -q 'gru-faster,.*not measured' out/claims.csv || complain 'what was not run is not said'
+
+# Ten images of 2 x 2, one of each class, to train on and to test on.
+mkdir images
+for part in train t10k; do
+    { printf '\000\000\010\003\000\000\000\012\000\000\000\002\000\000\000\002'
+      printf '%s' 0123456789abcdefghijklmnopqrstuvwxyzABCD; } >images/$part-images-idx3-ubyte
+    printf '\000\000\010\001\000\000\000\012\000\001\002\003\004\005\006\007\010\011' \
+        >images/$part-labels-idx1-ubyte
+done
+run claims --claim dying-relu --quick --threads 1 --quiet --data images --out learnt
+[ "$status" -eq 0 ] || complain "claims --data ended with $status"
+grep -q 'dying,.*,dead_share,' learnt/observations.csv || complain 'nothing was learnt of files'
+truncate -s 55 images/t10k-images-idx3-ubyte
+rm -r out
+refused 't10k-images-idx3-ubyte|55 bytes|truncated' claims --data images --out out
 
 run claims --claim gradients-right --threads 1 --quiet --out gradients
 [ "$status" -eq 0 ] || complain "claims ended with $status"

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { CHANNELS = 16 };
 static const double SEEN = 1e-30; /* smaller gradients may have lost bits */
 
 /* depth: gradients of a fresh network */
@@ -46,7 +47,7 @@ static enum dlb_status look_at_gradients(struct dlb_task *task,
 
 enum dlb_status dlb_learn_depth(struct dlb_lab *lab, struct dlb_error *error)
 {
-    static const int depths[] = {5, 10, 20, 40, 80};
+    static const int depths[] = {5, 10, 20, 50, 100};
     static const struct {
         const char *name;
         bool batchnorm, residual;
@@ -144,6 +145,11 @@ enum dlb_status dlb_learn_dying(struct dlb_lab *lab, struct dlb_error *error)
 
 /* batchnorm: convergence, rates, initialisation, the gap */
 
+/* A network that does not learn at any of these will not do it at a smaller one in so few
+ * steps. */
+static const double rising_rates[] = {0.003, 0.01, 0.03, 0.1, 0.3, 1, 3};
+enum { RISING_RATES = sizeof rising_rates / sizeof *rising_rates };
+
 /* What is never reached counts as so many times what was tried. */
 static const double NEVER_FACTOR = 2;
 
@@ -153,7 +159,7 @@ static enum dlb_status compare_batchnorm(struct dlb_task *task,
                                          const struct dlb_target *target,
                                          struct dlb_error *error)
 {
-    static const double scales[] = {0.1, 0.3, 1, 3, 10};
+    static const double scales[] = {0.01, 0.1, 1, 10};
     struct dlb_net *net = NULL;
     struct dlb_history history;
     const struct dlb_image_set train = dlb_task_images(task, false),
@@ -172,12 +178,12 @@ static enum dlb_status compare_batchnorm(struct dlb_task *task,
     task->number[1] = loss - train_loss;
     task->number[4] =
         history.reached ? history.reached_seconds : NEVER_FACTOR * history.seconds;
-    task->number[2] = dlb_rates_tried[0];
-    for (int i = 0; i < DLB_RATES && !status; i++) {
+    task->number[2] = rising_rates[0];
+    for (int i = 0; i < RISING_RATES && !status; i++) {
         status =
-            dlb_task_train(task, seed, dlb_rates_tried[i], target, &net, &history, error);
+            dlb_task_train(task, seed, rising_rates[i], target, &net, &history, error);
         if (!status && history.last_loss <= task->target)
-            task->number[2] = dlb_rates_tried[i];
+            task->number[2] = rising_rates[i];
         dlb_net_release(net);
     }
     for (size_t i = 0; i < sizeof scales / sizeof *scales && !status; i++) {
@@ -194,11 +200,13 @@ static enum dlb_status compare_batchnorm(struct dlb_task *task,
 
 enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error)
 {
+    static const struct dlb_tuning tuning = {dlb_task_try_rate, rising_rates,
+                                             RISING_RATES, 2};
     static const int depths[] = {2, 8};
     static struct dlb_task task[2 * 2 * DLB_TASK_SEEDS];
-    const int64_t steps = lab->quick ? 200 : 1000;
+    const int64_t steps = 500;
     int tasks = 0;
-    for (int d = lab->quick; d < 2; d++)
+    for (int d = 0; d < (lab->quick ? 1 : 2); d++)
         for (int batchnorm = 0; batchnorm < 2; batchnorm++)
             for (int seed = 1; seed <= dlb_tasks_seeds(lab); seed++) {
                 struct dlb_task *one = &task[tasks++];
@@ -209,11 +217,13 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
                                          .steps = steps,
                                          .target = 1};
                 snprintf(one->condition, DLB_CONDITION_MAX, "depth=%d", depths[d]);
+                one->shape.side = DLB_IMAGE_SIDE;
+                one->shape.width = CHANNELS;
                 one->shape.depth = depths[d];
                 one->shape.batchnorm = batchnorm;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &dlb_usual_tuning, error);
+    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, compare_batchnorm, error);
     if (!status)
@@ -233,7 +243,10 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
 
 enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
 {
-    static const int depths[] = {20, 56, 110};
+    static const double rates[] = {0.003, 0.01, 0.03, 0.1};
+    static const struct dlb_tuning tuning = {dlb_task_try_rate, rates, 4, 2};
+    static const int depths[] = {20, 56,
+                                 110}; /* with the last layer, as He et al. count */
     static struct dlb_task task[3 * 2 * DLB_TASK_SEEDS];
     int tasks = 0;
     for (int d = 0; d < (lab->quick ? 1 : 3); d++)
@@ -244,15 +257,16 @@ enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
                                          .x = NAN,
                                          .shape = dlb_usual_net,
                                          .images = 1024,
-                                         .steps = lab->quick ? 100 : 400};
+                                         .steps = lab->quick ? 100 : 150};
                 snprintf(one->condition, DLB_CONDITION_MAX, "depth=%d", depths[d]);
-                one->shape.width = 32;
-                one->shape.depth = depths[d];
+                one->shape.side = DLB_IMAGE_SIDE;
+                one->shape.width = CHANNELS;
+                one->shape.depth = depths[d] - 1;
                 one->shape.batchnorm = true;
                 one->shape.residual = residual;
                 one->shape.seed = (uint64_t)seed;
             }
-    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &dlb_usual_tuning, error);
+    enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, dlb_task_try_rate, error);
     return status ? status

@@ -1,274 +1,40 @@
 #include "claims/net.h"
 
-#include "claims/graph.h"
-#include "judge/significance.h"
-#include "ops/batchnorm.h"
+#include "claims/layer.h"
 #include "ops/dropout.h"
 #include "ops/optimiser.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LAST_PARAMETERS = 2, LAST_LINKS = 2 };
 
-/* What becomes of running statistics after a batch. */
-struct running {
-    float *old, *fresh;
-};
-
 struct dlb_net {
     struct dlb_net_shape shape;
     struct dlb_graph graph;  /* parameters: weights, bias of a layer, gamma, beta */
-    struct running *running; /* owned */
-    int runnings;
+    struct dlb_layer *layer; /* owned: depth + 1 */
     float *src, *labels, *loss, *diff_loss, *logits;
-    float **hidden; /* owned: of each layer */
-    int *weights;   /* owned: parameter of each layer */
     uint64_t masks; /* made so far */
     bool frozen;
 };
 
-static double normal(struct dlb_random *random)
-{
-    double a = dlb_random_uniform(random), b = dlb_random_uniform(random);
-    return sqrt(-2 * log(a)) * cos(2 * 3.14159265358979323846 * b);
-}
-
-/* What a layer has to remember for its way back. */
-struct layer {
-    int64_t inputs, outputs;
-    float *in, *sum, *normal, *active, *out;
-    int weights, bias, gamma, beta; /* parameters */
-    bool hidden, residual;
-};
-
-static enum dlb_status add_linear(struct dlb_net *net, struct layer *layer,
-                                  struct dlb_random *random, struct dlb_error *error)
+/* The mean of each channel over the image, between the last convolution and the linear
+ * layer. */
+static enum dlb_status add_pooling(struct dlb_net *net, struct dlb_links *back, float *in,
+                                   float **out, struct dlb_error *error)
 {
     const struct dlb_net_shape *s = &net->shape;
-    const bool relu =
-        s->activation == DLB_ACTIVATION_RELU || s->activation == DLB_ACTIVATION_LEAKY;
-    const double deviation =
-        s->init_scale *
-        sqrt(2.0 /
-             (double)(layer->inputs + (relu && layer->hidden ? 0 : layer->outputs)));
-    struct dlb_parameter *weights, *bias;
+    const int64_t side = dlb_layer_side(&net->layer[s->depth - 1]);
     char shape[DLB_GRAPH_SHAPE_MAX];
-    layer->weights = net->graph.parameters;
-    enum dlb_status status = dlb_graph_parameter(
-        &net->graph, layer->inputs * layer->outputs, 0, &weights, error);
-    for (int64_t i = 0; !status && i < weights->n; i++)
-        weights->value[i] = (float)(deviation * normal(random));
-    float *values = status ? NULL : weights->value;
-    layer->bias = net->graph.parameters;
-    if (!status)
-        status = dlb_graph_parameter(&net->graph, layer->outputs, 0, &bias, error);
-    if (status)
-        return status;
-    layer->sum = dlb_graph_take(&net->graph, s->batch * layer->outputs);
-    snprintf(shape, sizeof shape, "mb%lldic%lldoc%lldbias1", (long long)s->batch,
-             (long long)layer->inputs, (long long)layer->outputs);
-    return dlb_graph_add_both(&net->graph, "linear", shape,
-                              (const struct dlb_named[]){{"src", layer->in},
-                                                         {"weights", values},
-                                                         {"bias", bias->value},
-                                                         {"dst", layer->sum},
-                                                         {NULL, NULL}},
-                              error);
-}
-
-static enum dlb_status add_batchnorm(struct dlb_net *net, struct layer *layer,
-                                     struct dlb_error *error)
-{
-    const int64_t batch = net->shape.batch, width = layer->outputs;
-    struct dlb_parameter *gamma, *beta;
-    char shape[DLB_GRAPH_SHAPE_MAX];
-    struct running *grown =
-        realloc(net->running, (size_t)(net->runnings + 2) * sizeof *net->running);
-    if (!grown)
-        return dlb_fail(error, DLB_NOMEM, "No memory is left for a network.");
-    net->running = grown;
-    struct running *mean = &net->running[net->runnings++],
-                   *variance = &net->running[net->runnings++];
-    *mean = (struct running){dlb_graph_take(&net->graph, width),
-                             dlb_graph_take(&net->graph, width)};
-    *variance = (struct running){dlb_graph_take(&net->graph, width),
-                                 dlb_graph_take(&net->graph, width)};
-    layer->normal = dlb_graph_take(&net->graph, batch * width);
-    layer->gamma = net->graph.parameters;
-    enum dlb_status status = dlb_graph_parameter(&net->graph, width, 1, &gamma, error);
-    float *gains = status ? NULL : gamma->value;
-    layer->beta = net->graph.parameters;
-    if (!status)
-        status = dlb_graph_parameter(&net->graph, width, 0, &beta, error);
-    if (status)
-        return status;
-    for (int64_t i = 0; i < width; i++)
-        variance->old[i] = 1;
-    snprintf(shape, sizeof shape, "mb%lldic%lldih1layout-nhwc", (long long)batch,
-             (long long)width);
-    status = dlb_graph_add(
-        &net->graph, &net->graph.train, "batchnorm", DLB_FWD_TRAIN, shape,
-        (const struct dlb_named[]){{"src", layer->sum},
-                                   {"gamma", gains},
-                                   {"beta", beta->value},
-                                   {"running_mean", mean->old},
-                                   {"running_variance", variance->old},
-                                   {"dst", layer->normal},
-                                   {"new_running_mean", mean->fresh},
-                                   {"new_running_variance", variance->fresh},
-                                   {NULL, NULL}},
-        error);
-    return status ? status
-                  : dlb_graph_add(&net->graph, &net->graph.infer, "batchnorm", DLB_FWD,
-                                  shape,
-                                  (const struct dlb_named[]){{"src", layer->sum},
-                                                             {"gamma", gains},
-                                                             {"beta", beta->value},
-                                                             {"mean", mean->old},
-                                                             {"variance", variance->old},
-                                                             {"dst", layer->normal},
-                                                             {NULL, NULL}},
-                                  error);
-}
-
-static void activation_shape(const struct dlb_net *net, char shape[DLB_GRAPH_SHAPE_MAX])
-{
-    static const char *const names[] = {"relu", "leaky", "sigmoid", "tanh"};
-    snprintf(shape, DLB_GRAPH_SHAPE_MAX, "n%lldalg-%s",
-             (long long)(net->shape.batch * net->shape.width),
-             names[net->shape.activation]);
-}
-
-static enum dlb_status add_hidden(struct dlb_net *net, struct layer *layer,
-                                  struct dlb_error *error)
-{
-    const struct dlb_net_shape *s = &net->shape;
-    const int64_t n = s->batch * layer->outputs;
-    char shape[DLB_GRAPH_SHAPE_MAX];
-    enum dlb_status status = DLB_OK;
-    layer->normal = layer->sum;
-    if (s->batchnorm)
-        status = add_batchnorm(net, layer, error);
-    layer->active = dlb_graph_take(&net->graph, n);
-    activation_shape(net, shape);
-    if (!status)
-        status = dlb_graph_add_both(&net->graph, "activation", shape,
-                                    (const struct dlb_named[]){{"src", layer->normal},
-                                                               {"dst", layer->active},
-                                                               {NULL, NULL}},
-                                    error);
-    layer->out = layer->active;
-    if (s->dropout) {
-        const struct dlb_named named[] = {
-            {"src", layer->active},
-            {"dst", layer->out = dlb_graph_take(&net->graph, n)},
-            {NULL, NULL}};
-        snprintf(shape, sizeof shape, "n%lldp%d", (long long)n, s->dropout);
-        if (!status)
-            status = dlb_graph_add(&net->graph, &net->graph.train, "dropout",
-                                   DLB_FWD_TRAIN, shape, named, error);
-        if (!status)
-            status = dlb_graph_add(&net->graph, &net->graph.infer, "dropout", DLB_FWD,
-                                   shape, named, error);
-    }
-    if (layer->residual) {
-        float *sum = dlb_graph_take(&net->graph, n);
-        snprintf(shape, sizeof shape, "n%lld", (long long)n);
-        if (!status)
-            status = dlb_graph_add_both(&net->graph, "add", shape,
-                                        (const struct dlb_named[]){{"src0", layer->out},
-                                                                   {"src1", layer->in},
-                                                                   {"dst", sum},
-                                                                   {NULL, NULL}},
-                                        error);
-        layer->out = sum;
-    }
-    return status;
-}
-
-/* From the gradient of a layer's outputs to that of its inputs, NULL where nobody wants
- * it. */
-static enum dlb_status add_backward(struct dlb_net *net, const struct layer *layer,
-                                    float *gradient, bool wanted, float **result,
-                                    struct dlb_error *error)
-{
-    const struct dlb_net_shape *s = &net->shape;
-    const int64_t n = s->batch * layer->outputs;
-    struct dlb_links *back = &net->graph.backward;
-    float *g = gradient, *next;
-    char shape[DLB_GRAPH_SHAPE_MAX];
-    enum dlb_status status = DLB_OK;
-    if (layer->hidden && s->dropout) {
-        snprintf(shape, sizeof shape, "n%lldp%d", (long long)n, s->dropout);
-        next = dlb_graph_take(&net->graph, n);
-        status = dlb_graph_add(
-            &net->graph, back, "dropout", DLB_BWD, shape,
-            (const struct dlb_named[]){{"diff_dst", g}, {"diff_src", next}, {NULL, NULL}},
-            error);
-        g = next;
-    }
-    if (layer->hidden && !status) {
-        activation_shape(net, shape);
-        next = dlb_graph_take(&net->graph, n);
-        status = dlb_graph_add(&net->graph, back, "activation", DLB_BWD, shape,
-                               (const struct dlb_named[]){{"src", layer->normal},
-                                                          {"dst", layer->active},
-                                                          {"diff_dst", g},
-                                                          {"diff_src", next},
-                                                          {NULL, NULL}},
-                               error);
-        g = next;
-    }
-    if (layer->hidden && s->batchnorm && !status) {
-        snprintf(shape, sizeof shape, "mb%lldic%lldih1layout-nhwc", (long long)s->batch,
-                 (long long)layer->outputs);
-        next = dlb_graph_take(&net->graph, n);
-        status =
-            dlb_graph_add(&net->graph, back, "batchnorm", DLB_BWD, shape,
-                          (const struct dlb_named[]){
-                              {"src", layer->sum},
-                              {"gamma", net->graph.parameter[layer->gamma].value},
-                              {"beta", net->graph.parameter[layer->beta].value},
-                              {"diff_dst", g},
-                              {"diff_src", next},
-                              {"diff_gamma", net->graph.parameter[layer->gamma].gradient},
-                              {"diff_beta", net->graph.parameter[layer->beta].gradient},
-                              {NULL, NULL}},
-                          error);
-        g = next;
-    }
-    snprintf(shape, sizeof shape, "mb%lldic%lldoc%lldbias1", (long long)s->batch,
-             (long long)layer->inputs, (long long)layer->outputs);
-    next = dlb_graph_take(&net->graph, s->batch * layer->inputs);
+    snprintf(shape, sizeof shape, "mb%lldic%lldih%lldoh1kh%lldalg-avg",
+             (long long)s->batch, (long long)s->width, (long long)side, (long long)side);
+    *out = dlb_graph_take(&net->graph, s->batch * s->width * (back ? side * side : 1));
     const struct dlb_named named[] = {
-        {"src", layer->in},
-        {"weights", net->graph.parameter[layer->weights].value},
-        {"diff_dst", g},
-        {"diff_src", next},
-        {"diff_weights", net->graph.parameter[layer->weights].gradient},
-        {"diff_bias", net->graph.parameter[layer->bias].gradient},
-        {NULL, NULL}};
-    if (!status)
-        status = dlb_graph_add(&net->graph, back, "linear", DLB_BWD_WEIGHTS, shape, named,
-                               error);
-    if (!status && wanted)
-        status =
-            dlb_graph_add(&net->graph, back, "linear", DLB_BWD_DATA, shape, named, error);
-    if (!status && layer->residual) {
-        float *sum = dlb_graph_take(&net->graph, n);
-        snprintf(shape, sizeof shape, "n%lld", (long long)n);
-        status = dlb_graph_add(
-            &net->graph, back, "add", DLB_FWD, shape,
-            (const struct dlb_named[]){
-                {"src0", next}, {"src1", gradient}, {"dst", sum}, {NULL, NULL}},
-            error);
-        next = sum;
-    }
-    *result = next;
-    return status;
+        {back ? "diff_dst" : "src", in}, {back ? "diff_src" : "dst", *out}, {NULL, NULL}};
+    return back
+               ? dlb_graph_add(&net->graph, back, "pooling", DLB_BWD, shape, named, error)
+               : dlb_graph_add_both(&net->graph, "pooling", shape, named, error);
 }
 
 static enum dlb_status add_loss(struct dlb_net *net, float **gradient,
@@ -289,36 +55,59 @@ static enum dlb_status add_loss(struct dlb_net *net, float **gradient,
                                   DLB_BWD, shape, named, error);
 }
 
-static enum dlb_status build(struct dlb_net *net, struct layer *layer,
-                             struct dlb_error *error)
+/* A block is the layers 1 and 2, 3 and 4, and so on. */
+static bool ends_block(const struct dlb_net_shape *s, int layer)
+{
+    return s->residual && layer > 0 && layer < s->depth && layer % 2 == 0;
+}
+
+static enum dlb_status add_layers(struct dlb_net *net, struct dlb_error *error)
 {
     const struct dlb_net_shape *s = &net->shape;
     struct dlb_random random = {.seed = dlb_hash(s->seed, 1)};
-    float *gradient = NULL;
     enum dlb_status status = DLB_OK;
+    float *x = net->src;
+    int64_t channels = s->side ? 1 : s->inputs, side = s->side;
+    for (int l = 0; l <= s->depth && !status; l++) {
+        struct dlb_layer *layer = &net->layer[l];
+        const bool hidden = l < s->depth;
+        if (!hidden && s->side)
+            status = add_pooling(net, NULL, x, &x, error);
+        *layer = (struct dlb_layer){.inputs = channels,
+                                    .outputs = hidden ? s->width : s->classes,
+                                    .side = hidden ? side : 0,
+                                    .stride = l ? 1 : 2,
+                                    .hidden = hidden,
+                                    .in = x,
+                                    .shortcut = ends_block(s, l) ? layer[-1].in : NULL};
+        if (!status)
+            status = dlb_layer_forward(&net->graph, s, layer, &random, error);
+        x = layer->out;
+        channels = layer->outputs;
+        side = s->side ? dlb_layer_side(layer) : 0;
+    }
+    net->logits = x;
+    return status;
+}
+
+static enum dlb_status build(struct dlb_net *net, struct dlb_error *error)
+{
+    const struct dlb_net_shape *s = &net->shape;
+    float *gradient = NULL;
     net->src = dlb_graph_take(&net->graph, s->batch * s->inputs);
     net->labels = dlb_graph_take(&net->graph, s->batch);
     net->loss = dlb_graph_take(&net->graph, 1);
     net->diff_loss = dlb_graph_take(&net->graph, 1);
-    float *x = net->src;
-    for (int l = 0; l <= s->depth && !status; l++) {
-        layer[l] = (struct layer){.inputs = l ? s->width : s->inputs,
-                                  .outputs = l < s->depth ? s->width : s->classes,
-                                  .in = x,
-                                  .hidden = l < s->depth,
-                                  .residual = s->residual && l > 0 && l < s->depth};
-        status = add_linear(net, &layer[l], &random, error);
-        if (!status && layer[l].hidden)
-            status = add_hidden(net, &layer[l], error);
-        net->weights[l] = layer[l].weights;
-        net->hidden[l] = x = layer[l].out;
+    enum dlb_status status = add_layers(net, error);
+    if (!status)
+        status = add_loss(net, &gradient, error);
+    for (int l = s->depth; l >= 0 && !status; l--) {
+        float *beside = ends_block(s, l + 1) ? net->layer[l + 1].diff_total : NULL;
+        status = dlb_layer_backward(&net->graph, s, &net->layer[l], gradient, beside,
+                                    l ? &gradient : NULL, error);
+        if (!status && l == s->depth && s->side)
+            status = add_pooling(net, &net->graph.backward, gradient, &gradient, error);
     }
-    if (status)
-        return status;
-    net->logits = layer[s->depth].sum;
-    status = add_loss(net, &gradient, error);
-    for (int l = s->depth; l >= 0 && !status; l--)
-        status = add_backward(net, &layer[l], gradient, l > 0, &gradient, error);
     return status;
 }
 
@@ -327,19 +116,16 @@ enum dlb_status dlb_net_make(const struct dlb_net_shape *shape,
                              struct dlb_error *error)
 {
     struct dlb_net *net = calloc(1, sizeof *net);
-    struct layer *layer = calloc((size_t)shape->depth + 1, sizeof *layer);
     *out = net;
     if (net) {
         net->shape = *shape;
         net->graph.target = *target;
-        net->hidden = calloc((size_t)shape->depth + 1, sizeof *net->hidden);
-        net->weights = calloc((size_t)shape->depth + 1, sizeof *net->weights);
+        net->layer = calloc((size_t)shape->depth + 1, sizeof *net->layer);
     }
     enum dlb_status status =
-        net && layer && net->hidden && net->weights
-            ? build(net, layer, error)
+        net && net->layer
+            ? build(net, error)
             : dlb_fail(error, DLB_NOMEM, "No memory is left for a network.");
-    free(layer);
     if (status) {
         dlb_net_release(net);
         *out = NULL;
@@ -352,9 +138,7 @@ void dlb_net_release(struct dlb_net *net)
     if (!net)
         return;
     dlb_graph_release(&net->graph);
-    free(net->running);
-    free(net->hidden);
-    free(net->weights);
+    free(net->layer);
     free(net);
 }
 
@@ -383,14 +167,19 @@ static void give(struct dlb_net *net, const float *src, const float *labels)
     memcpy(net->labels, labels, (size_t)s->batch * sizeof *labels);
 }
 
+static void set_running(struct dlb_layer *layer, float *const from[DLB_RUNNINGS])
+{
+    for (int i = 0; i < DLB_RUNNINGS && layer->running[i]; i++)
+        memcpy(layer->running[i], from[i], (size_t)layer->outputs * sizeof(float));
+}
+
 void dlb_net_copy(struct dlb_net *net, const struct dlb_net *from)
 {
     for (int i = 0; i < net->graph.parameters - LAST_PARAMETERS; i++)
         memcpy(net->graph.parameter[i].value, from->graph.parameter[i].value,
                (size_t)net->graph.parameter[i].n * sizeof(float));
-    for (int i = 0; i < net->runnings; i++)
-        memcpy(net->running[i].old, from->running[i].old,
-               (size_t)net->shape.width * sizeof(float));
+    for (int l = 0; l < net->shape.depth; l++)
+        set_running(&net->layer[l], from->layer[l].running);
 }
 
 void dlb_net_freeze(struct dlb_net *net)
@@ -420,9 +209,8 @@ enum dlb_status dlb_net_step(struct dlb_net *net, const float *src, const float 
                                net->frozen ? LAST_LINKS : net->graph.backward.n, error);
     if (status || !(rate > 0))
         return status;
-    for (int i = 0; i < net->runnings && !net->frozen; i++)
-        memcpy(net->running[i].old, net->running[i].fresh,
-               (size_t)net->shape.width * sizeof(float));
+    for (int l = 0; l < net->shape.depth && !net->frozen; l++)
+        set_running(&net->layer[l], net->layer[l].new_running);
     return dlb_graph_update(&net->graph, first, rate, error);
 }
 
@@ -461,14 +249,22 @@ const float *dlb_net_logits(const struct dlb_net *net)
 
 const float *dlb_net_hidden(const struct dlb_net *net, int layer)
 {
-    return net->hidden[layer];
+    return net->layer[layer].out;
 }
 
 int64_t dlb_net_weights(const struct dlb_net *net, int layer, float **weights,
                         const float **gradient)
 {
-    const struct dlb_parameter *p = &net->graph.parameter[net->weights[layer]];
-    *weights = p->value;
+    return dlb_net_parameter(net, net->layer[layer].weights, weights, gradient);
+}
+
+int64_t dlb_net_parameter(const struct dlb_net *net, int number, float **value,
+                          const float **gradient)
+{
+    if (number >= net->graph.parameters)
+        return 0;
+    const struct dlb_parameter *p = &net->graph.parameter[number];
+    *value = p->value;
     *gradient = p->gradient;
     return p->n;
 }
