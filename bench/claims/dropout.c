@@ -154,6 +154,7 @@ static enum dlb_status drop_out(struct dlb_task *task, const struct dlb_target *
     if (!status)
         status = dlb_task_test(net, &train, task->images, &train_loss, &accuracy, error);
     memset(task->number, 0, sizeof task->number);
+    task->curve = history.curve;
     task->number[GAP] = loss - train_loss;
     for (int b = 0; b < BATCHES && !status; b++) {
         struct answers answers = {0};
@@ -203,6 +204,8 @@ enum dlb_status dlb_learn_dropout(struct dlb_lab *lab, struct dlb_error *error)
     enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &dlb_usual_tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, drop_out, error);
+    if (!status)
+        status = dlb_tasks_observe_curves(lab, task, tasks, error);
     for (int i = GAP; i <= MEAN_ACCURACY && !status; i++)
         status = dlb_tasks_observe(lab, task, tasks, i, metrics[i], NAN, error);
     return status;

@@ -110,6 +110,7 @@ static enum dlb_status count_dead(struct dlb_task *task, const struct dlb_target
                 if (dlb_net_hidden(net, l)[i] != 0)
                     alive[l * width + i % width] = true;
     }
+    task->curve = history.curve;
     double dead = 0;
     for (int64_t i = 0; i < task->shape.depth * width; i++)
         dead += !alive[i];
@@ -139,6 +140,8 @@ enum dlb_status dlb_learn_dying(struct dlb_lab *lab, struct dlb_error *error)
                 one->shape.seed = (uint64_t)seed;
             }
     enum dlb_status status = dlb_tasks_run(lab, task, tasks, count_dead, error);
+    if (!status)
+        status = dlb_tasks_observe_curves(lab, task, tasks, error);
     return status ? status
                   : dlb_tasks_observe(lab, task, tasks, 0, "dead_share", 0, error);
 }
@@ -174,6 +177,7 @@ static enum dlb_status compare_batchnorm(struct dlb_task *task,
         status =
             dlb_task_test(net, &train, DLB_TEST_IMAGES, &train_loss, &accuracy, error);
     dlb_net_release(net);
+    task->curve = history.curve;
     task->number[0] = history.reached ? (double)history.reached : INFINITY;
     task->number[1] = loss - train_loss;
     task->number[4] =
@@ -227,6 +231,8 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, compare_batchnorm, error);
     if (!status)
+        status = dlb_tasks_observe_curves(lab, task, tasks, error);
+    if (!status)
         status = dlb_tasks_observe(lab, task, tasks, 0, "steps_to_target",
                                    NEVER_FACTOR * (double)steps, error);
     if (!status)
@@ -269,6 +275,8 @@ enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
     enum dlb_status status = dlb_tasks_tune(lab, task, tasks, &tuning, error);
     if (!status)
         status = dlb_tasks_run(lab, task, tasks, dlb_task_try_rate, error);
+    if (!status)
+        status = dlb_tasks_observe_curves(lab, task, tasks, error);
     return status ? status
                   : dlb_tasks_observe(lab, task, tasks, 0, "loss", dlb_loss_most, error);
 }

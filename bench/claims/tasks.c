@@ -109,6 +109,26 @@ enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *ta
     return status;
 }
 
+enum dlb_status dlb_tasks_observe_curves(struct dlb_lab *lab, const struct dlb_task *task,
+                                         int tasks, struct dlb_error *error)
+{
+    enum dlb_status status = DLB_OK;
+    for (int i = 0; i < tasks && !status; i++) {
+        struct dlb_observed row[DLB_CURVE_POINTS];
+        for (int at = 0; at < task[i].curve.n; at++)
+            row[at] = (struct dlb_observed){.condition = (char *)task[i].condition,
+                                            .impl = (char *)"",
+                                            .arm = (char *)task[i].arm,
+                                            .metric = (char *)"training_loss",
+                                            .replicate = (int64_t)task[i].shape.seed,
+                                            .step = task[i].curve.step[at],
+                                            .x = NAN,
+                                            .value = task[i].curve.loss[at]};
+        status = dlb_lab_observe(lab, row, task[i].curve.n, error);
+    }
+    return status;
+}
+
 struct dlb_image_set dlb_task_images(const struct dlb_task *task, bool test)
 {
     return (struct dlb_image_set){
@@ -125,6 +145,7 @@ static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
 {
     static const double FORGET = 0.1;
     const int64_t batches = task->images / DLB_TASK_BATCH;
+    const int64_t every = (task->steps + DLB_CURVE_POINTS - 1) / DLB_CURVE_POINTS;
     const struct dlb_image_set set = dlb_task_images(task, false);
     float *pixel = malloc((size_t)task->images * DLB_IMAGE_PIXELS * sizeof *pixel);
     float *label = malloc((size_t)task->images * sizeof *label);
@@ -145,6 +166,10 @@ static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
         smooth = step ? (1 - FORGET) * smooth + FORGET * loss : loss;
         if (!step)
             history->first_loss = loss;
+        if ((step + 1) % every == 0 && history->curve.n < DLB_CURVE_POINTS) {
+            history->curve.step[history->curve.n] = step + 1;
+            history->curve.loss[history->curve.n++] = smooth;
+        }
         if (!history->reached && step > 4 && smooth <= task->target) {
             history->reached = step + 1;
             history->reached_seconds = (dlb_clock_ns() - start) * 1e-9;
@@ -176,6 +201,7 @@ enum dlb_status dlb_task_try_rate(struct dlb_task *task, const struct dlb_target
         dlb_task_train(task, task->shape.seed, task->rate, target, &net, &history, error);
     dlb_net_release(net);
     task->number[0] = history.last_loss;
+    task->curve = history.curve;
     return status;
 }
 

@@ -15,12 +15,20 @@ enum {
     DLB_TEST_IMAGES = 1024,
     DLB_CONDITION_MAX = 64,
     DLB_TASK_NUMBERS = 6,
+    DLB_CURVE_POINTS = 50,
     DLB_RATES = 10
 };
 extern const uint64_t dlb_train_seed, dlb_test_seed; /* of images, with the task's own */
 extern const double dlb_rates_tried[DLB_RATES];
 extern const double dlb_loss_most; /* whatever lies beyond has diverged */
 extern const struct dlb_net_shape dlb_usual_net;
+
+/* The smoothed loss of a training, at about so many steps. */
+struct dlb_curve {
+    int64_t step[DLB_CURVE_POINTS]; /* from 1 */
+    double loss[DLB_CURVE_POINTS];
+    int n;
+};
 
 /* One network to be made and looked at, and the numbers that came of it. */
 struct dlb_task {
@@ -34,6 +42,7 @@ struct dlb_task {
     const void *own;            /* what the experiment has to know besides */
     const struct dlb_idx *idx;  /* the lab's images from files, or NULL */
     double number[DLB_TASK_NUMBERS];
+    struct dlb_curve curve; /* of the training that the numbers are of */
 };
 
 typedef enum dlb_status dlb_task_fn(struct dlb_task *task,
@@ -65,10 +74,15 @@ enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *ta
                                   int tasks, int at, const char *metric, double never,
                                   struct dlb_error *error);
 
+/* The curves of all tasks as the metric training_loss, a row a step. */
+enum dlb_status dlb_tasks_observe_curves(struct dlb_lab *lab, const struct dlb_task *task,
+                                         int tasks, struct dlb_error *error);
+
 struct dlb_history {
     double first_loss, last_loss; /* the last ones smoothed */
     int64_t reached; /* step at which the loss fell to the target; 0: never */
     double reached_seconds, seconds; /* of training until then, and of all */
+    struct dlb_curve curve;
 };
 
 /* Trains a fresh network of this seed, walking through the task's images in a fixed order;
@@ -77,7 +91,7 @@ enum dlb_status dlb_task_train(const struct dlb_task *task, uint64_t seed, doubl
                                const struct dlb_target *target, struct dlb_net **net,
                                struct dlb_history *history, struct dlb_error *error);
 
-/* number[0]: the last loss of training with the task's seed and rate. */
+/* number[0]: the last loss of training with the task's seed and rate; its curve. */
 enum dlb_status dlb_task_try_rate(struct dlb_task *task, const struct dlb_target *target,
                                   struct dlb_error *error);
 
