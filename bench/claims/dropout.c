@@ -1,5 +1,6 @@
 #include "claims/learning.h"
 
+#include "claims/graph.h"
 #include "claims/tasks.h"
 
 #include <math.h>
@@ -57,20 +58,6 @@ static double correlation(const float *unit, int64_t rows, int64_t width)
     return pairs ? sum / (double)pairs : NAN;
 }
 
-static double share_right(const double *probability, const float *label, int64_t n)
-{
-    int64_t right = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const double *own = probability + i * DLB_IMAGE_CLASSES;
-        int best = 0;
-        for (int c = 1; c < DLB_IMAGE_CLASSES; c++)
-            if (own[c] > own[best])
-                best = c;
-        right += best == (int)label[i];
-    }
-    return (double)right / (double)n;
-}
-
 /* What a network with dropout says of one batch. */
 struct answers {
     double loss, accuracy;           /* of the scaled network */
@@ -84,6 +71,7 @@ static enum dlb_status ask_masks(struct dlb_net *net, const float *pixel,
 {
     enum { MASKS = 30 };
     double mean[DLB_TASK_BATCH * DLB_IMAGE_CLASSES] = {0}, ignored;
+    float score[DLB_TASK_BATCH * DLB_IMAGE_CLASSES];
     enum dlb_status status = DLB_OK;
     for (int m = 0; m < MASKS && !status; m++) {
         double one[DLB_TASK_BATCH * DLB_IMAGE_CLASSES] = {0};
@@ -94,7 +82,11 @@ static enum dlb_status ask_masks(struct dlb_net *net, const float *pixel,
             mean[i] += one[i] / MASKS;
     }
     answers->mean_loss = cross_entropy(mean, label, DLB_TASK_BATCH);
-    answers->mean_accuracy = share_right(mean, label, DLB_TASK_BATCH);
+    for (int i = 0; i < DLB_TASK_BATCH * DLB_IMAGE_CLASSES; i++)
+        score[i] = (float)mean[i];
+    answers->mean_accuracy =
+        (double)dlb_rows_right(score, label, DLB_TASK_BATCH, DLB_IMAGE_CLASSES) /
+        DLB_TASK_BATCH;
     return status;
 }
 

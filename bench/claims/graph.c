@@ -159,6 +159,21 @@ enum dlb_status dlb_graph_update(struct dlb_graph *graph, int first, double rate
     return status;
 }
 
+int64_t dlb_rows_right(const float *score, const float *labels, int64_t rows,
+                       int64_t classes)
+{
+    int64_t right = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        const float *own = score + i * classes;
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (own[c] > own[best])
+                best = c;
+        right += (float)best == labels[i];
+    }
+    return right;
+}
+
 static void release_links(struct dlb_links *links)
 {
     for (int i = 0; i < links->n; i++)

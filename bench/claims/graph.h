@@ -83,6 +83,10 @@ enum dlb_status dlb_links_run(struct dlb_links *links, int first, int last,
 enum dlb_status dlb_graph_update(struct dlb_graph *graph, int first, double rate,
                                  struct dlb_error *error);
 
+/* Of rows of scores [rows][classes], how many are highest at their label. */
+int64_t dlb_rows_right(const float *score, const float *labels, int64_t rows,
+                       int64_t classes);
+
 /* Releases all but the graph itself. */
 void dlb_graph_release(struct dlb_graph *graph);
 

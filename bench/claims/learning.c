@@ -153,9 +153,6 @@ enum dlb_status dlb_learn_dying(struct dlb_lab *lab, struct dlb_error *error)
 static const double rising_rates[] = {0.003, 0.01, 0.03, 0.1, 0.3, 1, 3};
 enum { RISING_RATES = sizeof rising_rates / sizeof *rising_rates };
 
-/* What is never reached counts as so many times what was tried. */
-static const double NEVER_FACTOR = 2;
-
 /* number: steps to the target and the gap, at the tuned rate; the largest rate that
  * converges; the spread of the final loss over initial scales; seconds to the target. */
 static enum dlb_status compare_batchnorm(struct dlb_task *task,
@@ -181,7 +178,7 @@ static enum dlb_status compare_batchnorm(struct dlb_task *task,
     task->number[0] = history.reached ? (double)history.reached : INFINITY;
     task->number[1] = loss - train_loss;
     task->number[4] =
-        history.reached ? history.reached_seconds : NEVER_FACTOR * history.seconds;
+        history.reached ? history.reached_seconds : dlb_never_factor * history.seconds;
     task->number[2] = rising_rates[0];
     for (int i = 0; i < RISING_RATES && !status; i++) {
         status =
@@ -234,7 +231,7 @@ enum dlb_status dlb_learn_batchnorm(struct dlb_lab *lab, struct dlb_error *error
         status = dlb_tasks_observe_curves(lab, task, tasks, error);
     if (!status)
         status = dlb_tasks_observe(lab, task, tasks, 0, "steps_to_target",
-                                   NEVER_FACTOR * (double)steps, error);
+                                   dlb_never_factor * (double)steps, error);
     if (!status)
         status = dlb_tasks_observe(lab, task, tasks, 4, "seconds_to_target", NAN, error);
     if (!status)
@@ -251,8 +248,8 @@ enum dlb_status dlb_learn_residual(struct dlb_lab *lab, struct dlb_error *error)
 {
     static const double rates[] = {0.003, 0.01, 0.03, 0.1};
     static const struct dlb_tuning tuning = {dlb_task_try_rate, rates, 4, 2};
-    static const int depths[] = {20, 56,
-                                 110}; /* with the last layer, as He et al. count */
+    /* With the last layer, as He et al. count. */
+    static const int depths[] = {20, 56, 110};
     static struct dlb_task task[3 * 2 * DLB_TASK_SEEDS];
     int tasks = 0;
     for (int d = 0; d < (lab->quick ? 1 : 3); d++)

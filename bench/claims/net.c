@@ -226,14 +226,7 @@ enum dlb_status dlb_net_infer(struct dlb_net *net, const float *src, const float
         give(net, src + row * s->inputs, labels + row);
         status = dlb_links_run(&net->graph.infer, 0, net->graph.infer.n, error);
         *loss += *net->loss * (double)s->batch / (double)n;
-        for (int64_t i = 0; i < s->batch; i++) {
-            const float *own = net->logits + i * s->classes;
-            int64_t best = 0;
-            for (int64_t c = 1; c < s->classes; c++)
-                if (own[c] > own[best])
-                    best = c;
-            right += (float)best == labels[row + i];
-        }
+        right += dlb_rows_right(net->logits, labels + row, s->batch, s->classes);
         if (logits)
             memcpy(logits + row * s->classes, net->logits,
                    (size_t)(s->batch * s->classes) * sizeof *logits);

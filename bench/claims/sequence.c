@@ -303,21 +303,6 @@ static void give(struct dlb_sequence *s, const float *src, const float *labels)
             s->labels[recurrent(s) ? a * N + n : n * A + a] = labels[n * A + a];
 }
 
-static double share_right(const struct dlb_sequence *s)
-{
-    const int64_t rows = s->shape.batch * s->shape.answers, classes = s->shape.classes;
-    int64_t right = 0;
-    for (int64_t i = 0; i < rows; i++) {
-        const float *own = s->logits + i * classes;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; c++)
-            if (own[c] > own[best])
-                best = c;
-        right += (float)best == s->labels[i];
-    }
-    return (double)right / (double)rows;
-}
-
 enum dlb_status dlb_sequence_step(struct dlb_sequence *s, const float *src,
                                   const float *labels, double rate, double *loss,
                                   double *accuracy, struct dlb_error *error)
@@ -325,7 +310,9 @@ enum dlb_status dlb_sequence_step(struct dlb_sequence *s, const float *src,
     give(s, src, labels);
     enum dlb_status status = dlb_links_run(&s->graph.train, 0, s->graph.train.n, error);
     *loss = *s->loss;
-    *accuracy = share_right(s);
+    const int64_t rows = s->shape.batch * s->shape.answers;
+    *accuracy = (double)dlb_rows_right(s->logits, s->labels, rows, s->shape.classes) /
+                (double)rows;
     if (!status)
         status = dlb_links_run(&s->graph.backward, 0, s->graph.backward.n, error);
     return status || !(rate > 0) ? status : dlb_graph_update(&s->graph, 0, rate, error);

@@ -12,7 +12,7 @@ enum { SEEDS_QUICK = 3, TUNING_SEED = 1000, TUNING_SEEDS = 3 };
 const uint64_t dlb_train_seed = 1, dlb_test_seed = 2;
 const double dlb_rates_tried[DLB_RATES] = {0.0001, 0.0003, 0.001, 0.003, 0.01,
                                            0.03,   0.1,    0.3,   1,     3};
-const double dlb_loss_most = 1e3;
+const double dlb_loss_most = 1e3, dlb_never_factor = 2;
 const struct dlb_net_shape dlb_usual_net = {.inputs = DLB_IMAGE_PIXELS,
                                             .width = 64,
                                             .classes = DLB_IMAGE_CLASSES,
@@ -84,6 +84,18 @@ int dlb_tasks_seeds(const struct dlb_lab *lab)
     return lab->quick ? SEEDS_QUICK : DLB_TASK_SEEDS;
 }
 
+static struct dlb_observed row_of(const struct dlb_task *task, const char *metric,
+                                  double value)
+{
+    return (struct dlb_observed){.condition = (char *)task->condition,
+                                 .impl = (char *)"",
+                                 .arm = (char *)task->arm,
+                                 .metric = (char *)metric,
+                                 .replicate = (int64_t)task->shape.seed,
+                                 .x = NAN,
+                                 .value = value};
+}
+
 enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *task,
                                   int tasks, int at, const char *metric, double never,
                                   struct dlb_error *error)
@@ -96,13 +108,8 @@ enum dlb_status dlb_tasks_observe(struct dlb_lab *lab, const struct dlb_task *ta
         double value = task[i].number[at];
         if (isnan(value))
             continue;
-        row[rows++] = (struct dlb_observed){.condition = (char *)task[i].condition,
-                                            .impl = (char *)"",
-                                            .arm = (char *)task[i].arm,
-                                            .metric = (char *)metric,
-                                            .replicate = (int64_t)task[i].shape.seed,
-                                            .x = task[i].x,
-                                            .value = isfinite(value) ? value : never};
+        row[rows] = row_of(&task[i], metric, isfinite(value) ? value : never);
+        row[rows++].x = task[i].x;
     }
     enum dlb_status status = dlb_lab_observe(lab, row, rows, error);
     free(row);
@@ -115,15 +122,10 @@ enum dlb_status dlb_tasks_observe_curves(struct dlb_lab *lab, const struct dlb_t
     enum dlb_status status = DLB_OK;
     for (int i = 0; i < tasks && !status; i++) {
         struct dlb_observed row[DLB_CURVE_POINTS];
-        for (int at = 0; at < task[i].curve.n; at++)
-            row[at] = (struct dlb_observed){.condition = (char *)task[i].condition,
-                                            .impl = (char *)"",
-                                            .arm = (char *)task[i].arm,
-                                            .metric = (char *)"training_loss",
-                                            .replicate = (int64_t)task[i].shape.seed,
-                                            .step = task[i].curve.step[at],
-                                            .x = NAN,
-                                            .value = task[i].curve.loss[at]};
+        for (int at = 0; at < task[i].curve.n; at++) {
+            row[at] = row_of(&task[i], "training_loss", task[i].curve.loss[at]);
+            row[at].step = task[i].curve.step[at];
+        }
         status = dlb_lab_observe(lab, row, task[i].curve.n, error);
     }
     return status;
@@ -164,8 +166,6 @@ static enum dlb_status train(struct dlb_net *net, const struct dlb_task *task,
                               error);
         loss = isfinite(loss) ? fmin(loss, dlb_loss_most) : dlb_loss_most;
         smooth = step ? (1 - FORGET) * smooth + FORGET * loss : loss;
-        if (!step)
-            history->first_loss = loss;
         if ((step + 1) % every == 0 && history->curve.n < DLB_CURVE_POINTS) {
             history->curve.step[history->curve.n] = step + 1;
             history->curve.loss[history->curve.n++] = smooth;

@@ -21,6 +21,8 @@ enum {
 extern const uint64_t dlb_train_seed, dlb_test_seed; /* of images, with the task's own */
 extern const double dlb_rates_tried[DLB_RATES];
 extern const double dlb_loss_most; /* whatever lies beyond has diverged */
+extern const double
+    dlb_never_factor; /* what is never reached: so many times what was tried */
 extern const struct dlb_net_shape dlb_usual_net;
 
 /* The smoothed loss of a training, at about so many steps. */
@@ -79,8 +81,8 @@ enum dlb_status dlb_tasks_observe_curves(struct dlb_lab *lab, const struct dlb_t
                                          int tasks, struct dlb_error *error);
 
 struct dlb_history {
-    double first_loss, last_loss; /* the last ones smoothed */
-    int64_t reached; /* step at which the loss fell to the target; 0: never */
+    double last_loss; /* the last ones smoothed */
+    int64_t reached;  /* step at which the loss fell to the target; 0: never */
     double reached_seconds, seconds; /* of training until then, and of all */
     struct dlb_curve curve;
 };

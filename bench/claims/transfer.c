@@ -15,7 +15,6 @@ enum {
     PRETRAINING_STEPS = 1500,
     TEST_IMAGES = 512
 };
-static const double NEVER_FACTOR = 2;
 
 static const struct arm {
     const char *name;
@@ -140,7 +139,7 @@ static enum dlb_status take(const struct course *course, double rate, int64_t pi
             *seconds = spent;
     }
     if (!*seconds)
-        *seconds = NEVER_FACTOR * spent;
+        *seconds = dlb_never_factor * spent;
     dlb_net_release(net);
     return status;
 }
