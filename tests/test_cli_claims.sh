@@ -86,6 +86,8 @@ run claims --claim dying-relu --quick --threads 1 --quiet --data images --out le
 grep -q 'dying,.*,dead_share,' learnt/observations.csv || complain 'nothing was learnt of files'
 [ "$(grep -c ',relu,training_loss,1,' learnt/observations.csv)" -eq 200 ] ||
     complain 'not a curve of 50 steps for each of four rates'
+[ "$(grep -c ',relu,training_loss,1,150,' learnt/observations.csv)" -eq 4 ] ||
+    complain 'a curve does not end with the last of its 150 steps'
 truncate -s 55 images/t10k-images-idx3-ubyte
 rm -r out
 refused 't10k-images-idx3-ubyte|55 bytes|truncated' claims --data images --out out

@@ -15,9 +15,11 @@
 
 enum { BATCH = 16, STEPS = 6, INPUTS = 4, ANSWERS = 2 };
 
-static struct dlb_sequence *make(enum dlb_reader reader, uint64_t seed)
+static struct dlb_sequence *make_placed(enum dlb_reader reader, uint64_t seed,
+                                        bool placed)
 {
     const struct dlb_sequence_shape shape = {.reader = reader,
+                                             .unplaced = !placed,
                                              .batch = BATCH,
                                              .steps = STEPS,
                                              .inputs = INPUTS,
@@ -35,6 +37,11 @@ static struct dlb_sequence *make(enum dlb_reader reader, uint64_t seed)
     if (dlb_sequence_make(&shape, &target, &sequence, &error))
         fail_msg("%s", error.text);
     return sequence;
+}
+
+static struct dlb_sequence *make(enum dlb_reader reader, uint64_t seed)
+{
+    return make_placed(reader, seed, true);
 }
 
 /* Random symbols; the answers of the last two steps are those of the first two. */
@@ -161,9 +168,34 @@ static void parameters_are_counted(void **state)
     }
 }
 
+/* Without positions attention cannot tell in which order the steps were that it looks at;
+ * with them it can. */
+static void order_is_in_the_positions(void **state)
+{
+    (void)state;
+    for (int unplaced = 0; unplaced < 2; unplaced++) {
+        float src[BATCH * STEPS * INPUTS], label[BATCH * ANSWERS];
+        double loss[2], ignored;
+        struct dlb_sequence *sequence = make_placed(DLB_READ_ATTENTION, 3, !unplaced);
+        pose(1, src, label);
+        loss[0] = step(sequence, src, label, 0, &ignored);
+        for (int n = 0; n < BATCH; n++)
+            for (int i = 0; i < INPUTS; i++) {
+                float *first = src + n * STEPS * INPUTS + i, *third = first + 2 * INPUTS;
+                const float kept = *first;
+                *first = *third;
+                *third = kept;
+            }
+        loss[1] = step(sequence, src, label, 0, &ignored);
+        assert_int_equal(fabs(loss[1] - loss[0]) < 1e-5, unplaced);
+        dlb_sequence_release(sequence);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(order_is_in_the_positions),
         cmocka_unit_test(gradients_are_differences),
         cmocka_unit_test(a_seed_gives_the_same_bits),
         cmocka_unit_test(each_reader_learns_to_copy),
